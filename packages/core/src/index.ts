@@ -1,0 +1,7 @@
+export * from "./ports/agent-link.ts";
+export * from "./ports/engine.ts";
+export * from "./ports/files.ts";
+export * from "./ports/records.ts";
+export * from "./ports/surroundings.ts";
+export * from "./ports/waiting.ts";
+export * from "./vm/vm-status.ts";

@@ -1,0 +1,109 @@
+import type { Shape, VmId } from "@instavm/contract";
+import type { Waiting } from "./waiting.ts";
+
+export type EngineName = "qemu" | "firecracker" | "fake";
+export type Accelerator = "kvm" | "tcg" | "none";
+
+/** What an engine found on this host. `fingerprint` covers all that a saved state depends on. */
+export interface EngineFacts {
+  readonly name: EngineName;
+  /** e.g. `7.2.22` */
+  readonly version: string;
+  readonly accelerator: Accelerator;
+  /** Why this accelerator and no faster one, in one sentence. */
+  readonly acceleratorReason: string;
+  /** Equal strings = a state saved under one can be loaded under the other. Readable, one line. */
+  readonly fingerprint: string;
+}
+
+/** Absolute host paths of what a VM boots from; read-only to it. */
+export interface BootFiles {
+  readonly kernelPath: string;
+  readonly initrdPath: string;
+  /** The image's root filesystem (vda). */
+  readonly rootfsPath: string;
+}
+
+/** Absolute host paths of a template's or snapshot's files. */
+export interface StateFiles {
+  readonly memoryPath: string;
+  readonly statePath: string;
+  readonly diskPath: string;
+}
+
+interface MachineConfig {
+  readonly vmId: VmId;
+  /** The VM's own directory, made by the caller: sockets, log and disk live here. */
+  readonly directory: string;
+  readonly shape: Shape;
+  readonly rootfsPath: string;
+}
+
+/** A cold boot. Its memory is `memoryPath`, shared, so that the stopped machine's memory is already saved. */
+export interface BootConfig extends MachineConfig {
+  readonly boot: BootFiles;
+  /** Where memory and, later, device state go; the disk is cloned from `diskPath` before the start. */
+  readonly memoryPath: string;
+  readonly blankDiskPath: string;
+}
+
+/** A copy-on-write copy of saved state. */
+export interface CloneConfig extends MachineConfig {
+  readonly source: StateFiles;
+  /** `background` leaves the cores to others until `prioritise`. */
+  readonly priority: "normal" | "background";
+}
+
+export type EndReason =
+  | { readonly kind: "exited"; readonly exitCode: number }
+  | { readonly kind: "signalled"; readonly signal: number }
+  /** It ended while nobody watched. */
+  | { readonly kind: "unknown" };
+
+/** Nothing runs any more; the directory is the caller's to remove. */
+export interface EndedMachine {
+  readonly phase: "ended";
+  readonly vmId: VmId;
+  readonly reason: EndReason;
+}
+
+/** vCPUs run. */
+export interface RunningMachine {
+  readonly phase: "running";
+  readonly vmId: VmId;
+  readonly pid: number;
+  /** Unix socket that is the host end of the agent's byte stream; one connection at a time. */
+  readonly agentSocketPath: string;
+  /** Settles, never rejects, when the process has ended for whatever reason. */
+  readonly ended: Promise<EndedMachine>;
+  /** Stops the vCPUs. This object must not be used afterwards, but for `ended` and `end`. */
+  pause(waiting?: Waiting): Promise<PausedMachine>;
+  /** From `background` to `normal` priority. */
+  prioritise(waiting?: Waiting): Promise<void>;
+  /** Ends the process at once and waits until it is gone. Idempotent. */
+  end(waiting?: Waiting): Promise<EndedMachine>;
+}
+
+/** The process lives, the vCPUs stand still. */
+export interface PausedMachine {
+  readonly phase: "paused";
+  readonly vmId: VmId;
+  readonly ended: Promise<EndedMachine>;
+  /** Writes the device state, without memory, to a new file. */
+  saveDeviceState(statePath: string, waiting?: Waiting): Promise<void>;
+  resume(waiting?: Waiting): Promise<RunningMachine>;
+  end(waiting?: Waiting): Promise<EndedMachine>;
+}
+
+/** Runs VMs. Every implementation sits the exam in `@instavm/testkit`. */
+export interface Engine {
+  /** Cached; cheap after the first call. Throws `host_setup` when the engine cannot work here. */
+  facts(waiting?: Waiting): Promise<EngineFacts>;
+  /** Resolves when the process runs, not when the guest is up. On failure nothing is left running. */
+  boot(config: BootConfig, waiting?: Waiting): Promise<RunningMachine>;
+  clone(config: CloneConfig, waiting?: Waiting): Promise<RunningMachine>;
+  /** VMs of this host whose processes run, whoever started them. */
+  running(waiting?: Waiting): Promise<readonly VmId[]>;
+  /** Takes over a VM that an earlier server started; undefined when its process is gone. */
+  adopt(vmId: VmId, directory: string, waiting?: Waiting): Promise<RunningMachine | undefined>;
+}
