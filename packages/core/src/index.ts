@@ -1,4 +1,5 @@
 export * from "./ports/agent-link.ts";
+export * from "./ports/check.ts";
 export * from "./ports/engine.ts";
 export * from "./ports/files.ts";
 export * from "./ports/records.ts";
