@@ -42,8 +42,9 @@ interface MachineConfig {
 /** A cold boot. Its memory is `memoryPath`, shared, so that the stopped machine's memory is already saved. */
 export interface BootConfig extends MachineConfig {
   readonly boot: BootFiles;
-  /** Where memory and, later, device state go; the disk is cloned from `diskPath` before the start. */
+  /** The file that is the VM's memory; made by the engine. */
   readonly memoryPath: string;
+  /** What the VM's disk (a file in `directory`) is cloned from before the start. */
   readonly blankDiskPath: string;
 }
 
@@ -91,6 +92,8 @@ export interface PausedMachine {
   readonly ended: Promise<EndedMachine>;
   /** Writes the device state, without memory, to a new file. */
   saveDeviceState(statePath: string, waiting?: Waiting): Promise<void>;
+  /** Copies the VM's disk to a new file: a reflink where the filesystem can, else a sparse copy. */
+  saveDisk(diskPath: string, waiting?: Waiting): Promise<void>;
   resume(waiting?: Waiting): Promise<RunningMachine>;
   end(waiting?: Waiting): Promise<EndedMachine>;
 }

@@ -67,3 +67,10 @@ export interface KeyRecords {
   list(): Promise<readonly KeyRecord[]>;
   revoke(keyId: KeyId, atMs: number): Promise<void>;
 }
+
+/** All records of one database. */
+export interface Records {
+  readonly sessions: SessionRecords;
+  readonly vms: VmRecords;
+  readonly keys: KeyRecords;
+}
