@@ -1,0 +1,105 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { HttpClient } from "./http-client.ts";
+
+/** A real server of its own for one suite: own state, the machine's image and template cache. */
+export interface BenchServer extends AsyncDisposable {
+  readonly client: HttpClient;
+  readonly stateDir: string;
+  readonly pid: number;
+  /** Stops the server process; its sandboxes live on until the server is disposed of. */
+  stop(): Promise<void>;
+}
+
+export interface BenchServerOptions {
+  readonly poolSize: number;
+}
+
+async function freePort(): Promise<number> {
+  const probe = createServer();
+  probe.listen(0, "127.0.0.1");
+  await once(probe, "listening");
+  const address = probe.address();
+  probe.close();
+  await once(probe, "close");
+  if (address === null || typeof address === "string") throw new Error("the probe socket has no port");
+  return address.port;
+}
+
+async function signalAndWait(pid: number, signal: NodeJS.Signals): Promise<void> {
+  try {
+    process.kill(pid, signal);
+    for (let waitedMs = 0; waitedMs < 15_000; waitedMs += 50) {
+      process.kill(pid, 0);
+      await sleep(50);
+    }
+  } catch {
+    // ESRCH: it is gone, which is what was wanted.
+  }
+}
+
+async function launcherPid(stateDir: string): Promise<number | undefined> {
+  const text = await readFile(join(stateDir, "launcher.lock"), "utf8").catch(() => "");
+  const pid = Number.parseInt(text, 10);
+  return Number.isInteger(pid) && pid > 1 ? pid : undefined;
+}
+
+/** Starts a server and resolves when it answers; disposing of it ends its sandboxes and removes its state. */
+export async function startBenchServer(options: BenchServerOptions): Promise<BenchServer> {
+  const stateDir = await mkdtemp(join(tmpdir(), "instavm-bench-"));
+  const baseUrl = `http://127.0.0.1:${await freePort()}`;
+  const main = new URL("../../apps/server/src/main.ts", import.meta.url).pathname;
+  const child = spawn(
+    process.execPath,
+    [main, "serve", "--listen", new URL(baseUrl).host, "--state-dir", stateDir, "--pool-size", String(options.poolSize)],
+    { stdio: ["ignore", "ignore", "inherit"] },
+  );
+  const pid = child.pid;
+  if (pid === undefined) throw new Error("the server process did not start");
+  const exited = once(child, "exit");
+  const stop = async (): Promise<void> => {
+    if (child.exitCode === null && child.signalCode === null) child.kill("SIGTERM");
+    await exited;
+  };
+  const apiKey = await waitForServer(baseUrl, stateDir);
+  const client = new HttpClient(baseUrl, apiKey);
+  return {
+    client,
+    stateDir,
+    pid,
+    stop,
+    async [Symbol.asyncDispose]() {
+      if (child.exitCode === null) await killSessions(client);
+      client[Symbol.dispose]();
+      await stop();
+      const launcher = await launcherPid(stateDir);
+      if (launcher !== undefined) await signalAndWait(launcher, "SIGTERM");
+      await rm(stateDir, { recursive: true, force: true });
+    },
+  };
+}
+
+async function waitForServer(baseUrl: string, stateDir: string): Promise<string> {
+  for (let waitedMs = 0; waitedMs < 120_000; waitedMs += 50) {
+    const answered = await fetch(`${baseUrl}/health`).then(
+      (answer) => answer.ok,
+      () => false,
+    );
+    if (answered) return (await readFile(join(stateDir, "admin-key"), "utf8")).trim();
+    await sleep(50);
+  }
+  throw new Error("the server did not answer /health within 120 s");
+}
+
+async function killSessions(client: HttpClient): Promise<void> {
+  const answer = await client.call("GET", "/v1/sessions/sandboxes?limit=1000");
+  if (!Array.isArray(answer)) return;
+  await Promise.all(
+    answer.map((row: { readonly session_id: string }) => client.call("POST", "/kill", { session_id: row.session_id })),
+  );
+}
