@@ -5,4 +5,5 @@ export * from "./ports/files.ts";
 export * from "./ports/records.ts";
 export * from "./ports/surroundings.ts";
 export * from "./ports/waiting.ts";
+export * from "./sessions/sessions.ts";
 export * from "./vm/vm-status.ts";

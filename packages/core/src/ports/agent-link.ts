@@ -97,7 +97,10 @@ export interface AgentSession {
   /** Ends the interpreter of a context; the next cell gets a new one. Undefined = the language's default context. */
   restartContext(contextId: string, waiting?: Waiting): Promise<void>;
   interruptContext(contextId: string, waiting?: Waiting): Promise<void>;
-  readFile(path: string, options?: Waiting & { readonly offset?: number; readonly length?: number }): AsyncIterable<Uint8Array>;
+  readFile(
+    path: string,
+    options?: Waiting & { readonly offset?: number; readonly length?: number },
+  ): AsyncIterable<Uint8Array>;
   writeFile(
     path: string,
     content: AsyncIterable<Uint8Array> | Uint8Array,

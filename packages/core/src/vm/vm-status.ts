@@ -1,5 +1,13 @@
 /** Every state of a VM as clients see it. */
-export const vmStatuses = ["creating", "active", "suspending", "suspended", "resuming", "terminated", "failed"] as const;
+export const vmStatuses = [
+  "creating",
+  "active",
+  "suspending",
+  "suspended",
+  "resuming",
+  "terminated",
+  "failed",
+] as const;
 export type VmStatus = (typeof vmStatuses)[number];
 
 /** The only transitions there are. */
@@ -12,3 +20,8 @@ export const vmTransitions: Readonly<Record<VmStatus, readonly VmStatus[]>> = {
   terminated: [],
   failed: [],
 };
+
+/** Whether a VM may go from one state to another. */
+export function canBecome(from: VmStatus, to: VmStatus): boolean {
+  return vmTransitions[from].includes(to);
+}

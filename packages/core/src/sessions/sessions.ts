@@ -1,0 +1,90 @@
+import type { KeyId, SessionId, Shape, VmId } from "@instavm/contract";
+import type { CodeEnded, Language } from "../ports/agent-link.ts";
+import type { EngineFacts } from "../ports/engine.ts";
+import type { SessionRecord, StartKind, VmRecord } from "../ports/records.ts";
+import type { Waiting } from "../ports/waiting.ts";
+
+/** Who asks: the key that a request carried. */
+export interface Caller {
+  readonly keyId: KeyId;
+  readonly role: "admin" | "user";
+}
+
+/** A session as its owner sees it. */
+export interface SessionView {
+  readonly session: SessionRecord;
+  /** The VM that serves it now, or served it last. */
+  readonly vm: VmRecord | undefined;
+  /** The VM's process runs and its agent is reachable, as far as this server knows. */
+  readonly vmAlive: boolean;
+  /** From the request to the activated VM, in ms. Set by the call that started the VM. */
+  readonly readyMs: number | undefined;
+}
+
+/** What a session is created with. */
+export interface CreateRequest {
+  readonly shape: Shape;
+  readonly lifetimeS: number;
+  readonly env: Readonly<Record<string, string>>;
+  readonly metadata: Readonly<Record<string, unknown>>;
+}
+
+/** One cell of code. */
+export interface ExecuteRequest {
+  readonly sessionId: SessionId;
+  readonly code: string;
+  /** Undefined = the guest decides by looking at the code. */
+  readonly language: "python" | "bash" | undefined;
+  /** How long the code may run, in ms. */
+  readonly limitMs: number;
+}
+
+/** How a cell ended. A program that fails is a result, not an error. */
+export interface ExecuteResult {
+  readonly stdout: Uint8Array;
+  readonly stderr: Uint8Array;
+  /** 0..255; 124 at the time limit. */
+  readonly exitCode: number;
+  readonly timedOut: boolean;
+  /** Output beyond the cap was dropped. */
+  readonly truncated: boolean;
+  /** What ran. */
+  readonly language: Language;
+  readonly error: CodeEnded["error"];
+  /** What the cell displayed: MIME type to its bytes, in the order of display. */
+  readonly results: readonly { readonly isResult: boolean; readonly data: ReadonlyMap<string, Uint8Array> }[];
+  readonly cpuMs: number;
+  readonly wallMs: number;
+  /** The interpreter's state was lost; the next cell gets a new one. */
+  readonly contextLost: boolean;
+  readonly outOfMemory: boolean;
+  readonly vmId: VmId;
+  /** How the VM was started, when this call started it. */
+  readonly start: StartKind | undefined;
+  /** How long that took, in ms. */
+  readonly readyMs: number | undefined;
+}
+
+/** What clients do with sessions. Every call rejects with an InstaVmError, or with the reason of an aborted signal. */
+export interface Sessions {
+  /** Starts a VM and records it. On failure or abort neither VM nor live session is left. */
+  create(caller: Caller, request: CreateRequest, waiting?: Waiting): Promise<SessionView>;
+  /** Also shows sessions that have ended. Throws `session_not_found` for unknown ones and those of others. */
+  get(caller: Caller, sessionId: SessionId): Promise<SessionView>;
+  /** The caller's sessions, newest first, ended ones included. */
+  list(caller: Caller, options: { readonly limit: number }): Promise<readonly SessionView[]>;
+  /** Ends the session and its VM. Throws `forbidden` for those of others, `session_not_found` when it is unknown or has ended. */
+  kill(caller: Caller, sessionId: SessionId, waiting?: Waiting): Promise<SessionView>;
+  /** Runs code. A session whose VM is dead gets a fresh one, which `start` and `readyMs` say. */
+  execute(caller: Caller, request: ExecuteRequest, waiting?: Waiting): Promise<ExecuteResult>;
+}
+
+/** What health and metrics show. */
+export interface HostStatus {
+  readonly facts: EngineFacts;
+  readonly pool: { readonly size: number; readonly ready: number };
+  /** Live VMs of sessions; those in the pool are not counted. */
+  readonly vmCount: number;
+  /** VMs handed to sessions since the server started. */
+  readonly startsByKind: Readonly<Record<StartKind, number>>;
+}

@@ -1,0 +1,39 @@
+import { InstaVmError } from "@instavm/contract";
+import type { AgentLink, AgentSession } from "../ports/agent-link.ts";
+import type { EndReason, RunningMachine } from "../ports/engine.ts";
+import type { Waiting } from "../ports/waiting.ts";
+import { joinSignals } from "../waiting/deadline.ts";
+
+/** Connects to the agent of a machine; fails at once with `vm_lost` when the machine's process ends meanwhile. */
+export async function connectAgent(
+  link: AgentLink,
+  machine: RunningMachine,
+  waiting: Waiting & { readonly timeoutMs: number },
+): Promise<AgentSession> {
+  const gone = new AbortController();
+  void (async () => {
+    const { reason } = await machine.ended;
+    gone.abort(
+      new InstaVmError(
+        "vm_lost",
+        `VM ${machine.vmId}: its process ended (${describeEnd(reason)}) before its agent answered`,
+      ),
+    );
+  })();
+  return link.connect(machine.agentSocketPath, {
+    signal: joinSignals(gone.signal, waiting.signal),
+    timeoutMs: waiting.timeoutMs,
+  });
+}
+
+/** How a process ended, for a person. */
+export function describeEnd(reason: EndReason): string {
+  switch (reason.kind) {
+    case "exited":
+      return `exit code ${reason.exitCode}`;
+    case "signalled":
+      return `signal ${reason.signal}`;
+    case "unknown":
+      return "nobody saw how";
+  }
+}

@@ -1,0 +1,144 @@
+import { InstaVmError, type Shape, type VmId } from "@instavm/contract";
+import type { AgentLink, AgentSession } from "../ports/agent-link.ts";
+import type { RunningMachine } from "../ports/engine.ts";
+import type { VmDirectories } from "../ports/files.ts";
+import type { Clock, Log } from "../ports/surroundings.ts";
+import type { Waiting } from "../ports/waiting.ts";
+import type { KeyedQueue } from "../waiting/keyed-queue.ts";
+import { AgentChannel } from "./agent-channel.ts";
+import { connectAgent, describeEnd } from "./connect-agent.ts";
+import type { Leftovers } from "./leftovers.ts";
+import { type SandboxEnd, statusAfter } from "./sandbox-end.ts";
+import { canBecome, type VmStatus } from "./vm-status.ts";
+
+const endTimeoutMs = 10_000;
+
+/** What all sandboxes of a host use. */
+export interface SandboxPorts {
+  readonly link: AgentLink;
+  readonly directories: VmDirectories;
+  /** What changes one sandbox waits for its turn here. */
+  readonly queue: KeyedQueue<VmId>;
+  readonly leftovers: Leftovers;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly reconnectTimeoutMs: number;
+}
+
+/** A machine whose agent has answered. */
+export interface ConnectedMachine {
+  readonly machine: RunningMachine;
+  readonly session: AgentSession;
+  readonly shape: Shape;
+}
+
+/** One live VM: its process, the way to its agent, its state. Notices by itself when either is lost, and cleans up. */
+export class Sandbox {
+  readonly vmId: VmId;
+  readonly shape: Shape;
+  /** Settles, never rejects, when the process is gone and the directory removed. */
+  readonly ended: Promise<SandboxEnd>;
+  readonly #machine: RunningMachine;
+  readonly #ports: SandboxPorts;
+  readonly #channel: AgentChannel;
+  readonly #hasEnded = Promise.withResolvers<SandboxEnd>();
+  #status: VmStatus = "active";
+  #end: SandboxEnd | undefined;
+
+  constructor(connected: ConnectedMachine, ports: SandboxPorts) {
+    this.vmId = connected.machine.vmId;
+    this.shape = connected.shape;
+    this.ended = this.#hasEnded.promise;
+    this.#machine = connected.machine;
+    this.#ports = ports;
+    this.#channel = new AgentChannel(connected.session, {
+      clock: ports.clock,
+      reconnect: (signal) => this.#reconnect(signal),
+      onLost: (why) => this.#onAgentLost(why),
+    });
+    void this.#watchProcess();
+  }
+
+  /** Its state as clients see it. */
+  get status(): VmStatus {
+    return this.#status;
+  }
+
+  /** How it ended; set from the moment in which its end begins. */
+  get end(): SandboxEnd | undefined {
+    return this.#end;
+  }
+
+  /** The session with its agent; waits while a broken one is mended. Rejects when the sandbox has ended. */
+  agent(signal?: AbortSignal): Promise<AgentSession> {
+    return this.#channel.session(signal);
+  }
+
+  /** After a call on `session` failed: resolves when it is known whether the sandbox lives. Never rejects. */
+  async settled(session: AgentSession): Promise<void> {
+    await this.#channel.settled(session);
+  }
+
+  /** Gives it its full share of the host's cores. */
+  prioritise(waiting?: Waiting): Promise<void> {
+    return this.#machine.prioritise(waiting);
+  }
+
+  /** Ends the VM and removes what it had. The first call decides how it ended; later ones wait for the same end. */
+  async destroy(how: SandboxEnd): Promise<SandboxEnd> {
+    if (this.#end === undefined) {
+      this.#end = how;
+      this.#become(statusAfter(how.cause));
+      this.#channel.close(new InstaVmError("vm_lost", `VM ${this.vmId}: ${how.reason}`));
+      void this.#cleanUp(how);
+    }
+    return this.ended;
+  }
+
+  /** Leaves the VM running and its agent ready for the next server. Never rejects. */
+  async detach(): Promise<void> {
+    await this.#channel.detach(new InstaVmError("unavailable", `VM ${this.vmId} is left running: the server stops`));
+  }
+
+  async #cleanUp(how: SandboxEnd): Promise<void> {
+    await this.#ports.queue.run(this.vmId, async () => {
+      try {
+        await this.#machine.end({ timeoutMs: endTimeoutMs });
+        await this.#ports.directories.remove(this.vmId);
+      } catch (error) {
+        this.#ports.log.warn("vm.end_failed", { vmId: this.vmId, error });
+        await this.#ports.leftovers.release(this.vmId);
+      }
+    });
+    this.#ports.log.info("vm.ended", { vmId: this.vmId, cause: how.cause, reason: how.reason });
+    this.#hasEnded.resolve(how);
+  }
+
+  #reconnect(signal: AbortSignal): Promise<AgentSession> {
+    const { queue, link, reconnectTimeoutMs, log } = this.#ports;
+    log.warn("vm.agent_reconnect", { vmId: this.vmId });
+    return queue.run(
+      this.vmId,
+      () => connectAgent(link, this.#machine, { signal, timeoutMs: reconnectTimeoutMs }),
+      signal,
+    );
+  }
+
+  #onAgentLost(why: Error): void {
+    // Then the process itself is gone, and its watcher knows how.
+    if (why instanceof InstaVmError && why.code === "vm_lost") return;
+    void this.destroy({ cause: "unreachable", reason: `its agent stopped answering: ${why.message}` });
+  }
+
+  async #watchProcess(): Promise<void> {
+    const { reason } = await this.#machine.ended;
+    await this.destroy({ cause: "process_ended", reason: `its process ended (${describeEnd(reason)})` });
+  }
+
+  #become(status: VmStatus): void {
+    if (!canBecome(this.#status, status)) {
+      throw new InstaVmError("internal", `VM ${this.vmId} cannot go from ${this.#status} to ${status}`);
+    }
+    this.#status = status;
+  }
+}
