@@ -24,6 +24,8 @@ export const errorTable = {
   rate_limited: { status: 429, retryable: true, next: "Wait for Retry-After seconds." },
   not_implemented: { status: 501, retryable: false, next: "This release does not have it yet." },
   capacity: { status: 503, retryable: true, next: "End sandboxes that are not needed, or wait." },
+  /** What answered is not an InstaVM server; made by clients. */
+  bad_gateway: { status: 502, retryable: false, next: "Check the base URL and what stands between client and server." },
   unavailable: { status: 503, retryable: true, next: "Try again in a moment." },
   gateway_timeout: { status: 504, retryable: true, next: "Try again; the VM is replaced when it stays silent." },
   internal: { status: 500, retryable: false, next: "Look into the server's log for the request id." },
@@ -39,7 +41,11 @@ export const errorTable = {
   host_setup: { status: 503, retryable: false, next: "Run `instavm doctor`: it names what is missing." },
   image_missing: { status: 503, retryable: false, next: "Run script/setup: it builds the base image." },
   engine_failed: { status: 503, retryable: true, next: "Run `instavm doctor`; the VM's console.log has details." },
-  launcher_unreachable: { status: 503, retryable: true, next: "Run `instavm doctor`; see launcher.log in the state directory." },
+  launcher_unreachable: {
+    status: 503,
+    retryable: true,
+    next: "Run `instavm doctor`; see launcher.log in the state directory.",
+  },
 } as const satisfies Record<string, ErrorRow>;
 
 export type ErrorCode = keyof typeof errorTable;
@@ -55,6 +61,10 @@ export interface InstaVmErrorOptions {
   /** What to do next, in place of the table's general advice. */
   readonly next?: string;
   readonly errors?: readonly FieldError[];
+  /** Seconds after which another try makes sense; sent as Retry-After. */
+  readonly retryAfterS?: number;
+  /** The server's id for the request that failed; set by clients. */
+  readonly requestId?: string;
   readonly cause?: unknown;
 }
 
@@ -63,6 +73,8 @@ export class InstaVmError extends Error {
   readonly code: ErrorCode;
   readonly next: string;
   readonly errors: readonly FieldError[] | undefined;
+  readonly retryAfterS: number | undefined;
+  readonly requestId: string | undefined;
 
   constructor(code: ErrorCode, message: string, options: InstaVmErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
@@ -70,6 +82,8 @@ export class InstaVmError extends Error {
     this.code = code;
     this.next = options.next ?? errorTable[code].next;
     this.errors = options.errors;
+    this.retryAfterS = options.retryAfterS;
+    this.requestId = options.requestId;
   }
 
   get status(): number {

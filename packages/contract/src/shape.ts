@@ -1,7 +1,7 @@
 import { z } from "zod";
 
 /** How many vCPUs a VM can have. */
-export const vcpuCountSchema = z.union([z.literal(1), z.literal(2), z.literal(4), z.literal(6), z.literal(8)]);
+export const vcpuCountSchema = z.literal([1, 2, 4, 6, 8]);
 export type VcpuCount = z.infer<typeof vcpuCountSchema>;
 
 /** A VM's memory in MiB. */

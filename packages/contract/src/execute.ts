@@ -1,0 +1,54 @@
+import { z } from "zod";
+import { sessionIdSchema, vmIdSchema } from "./ids.ts";
+import { executeTimeoutS } from "./limits.ts";
+
+/** What an execute can be asked to run; without it the guest decides. */
+export const executeLanguageSchema = z.enum(["python", "bash"]);
+export type ExecuteLanguage = z.infer<typeof executeLanguageSchema>;
+
+/** Body of POST /execute. The command's length limit is checked by the route: it is a 413, not a 422. */
+export const executeRequestSchema = z.object({
+  command: z
+    .string()
+    .min(1, "expected some code, got an empty text")
+    .refine((command) => !command.includes("\0"), "expected text without NUL characters")
+    .refine((command) => command.isWellFormed(), "expected Unicode text, got half of a surrogate pair"),
+  session_id: sessionIdSchema,
+  language: executeLanguageSchema
+    .nullish()
+    .meta({ description: "Without it: Python if it compiles, else Bash; `ls` and the like are Bash." }),
+  timeout: z
+    .number()
+    .min(executeTimeoutS.min)
+    .max(executeTimeoutS.max)
+    .default(executeTimeoutS.default)
+    .meta({ description: "Seconds. The answer comes a little earlier, with `timed_out` and exit code 124." }),
+  vault_ids: z.array(z.unknown()).max(0, "expected no vaults: this release has none").nullish(),
+});
+export type ExecuteRequestBody = z.infer<typeof executeRequestSchema>;
+
+/** Answer of POST /execute. A program that fails is a success of the call. */
+export const executeResponseSchema = z.object({
+  session_id: sessionIdSchema,
+  vm_id: vmIdSchema,
+  language: z.enum(["python", "javascript", "bash"]),
+  success: z.boolean().meta({ description: "`exit_code` is 0." }),
+  exit_code: z.int(),
+  timed_out: z.boolean(),
+  truncated: z.boolean().meta({ description: "Some output beyond the limit was dropped." }),
+  context_lost: z
+    .boolean()
+    .meta({ description: "The interpreter ended with its state; the next call gets a new one." }),
+  out_of_memory: z.boolean().meta({ description: "The VM's kernel ended a process for want of memory." }),
+  execution_time: z.number().meta({ description: "Seconds, wall clock." }),
+  cpu_time: z.number().meta({ description: "Seconds." }),
+  vm_start: z
+    .enum(["pool", "fork", "clone", "boot"])
+    .nullable()
+    .meta({ description: "Set when this call had to start a VM." }),
+  vm_ready_ms: z.number().nullable().meta({ description: "How long that took, in ms." }),
+  stdout: z.string().meta({ description: "What the program printed, then the value of the last expression." }),
+  stderr: z.string(),
+  output: z.string().meta({ description: "The same text as `stdout`." }),
+});
+export type ExecuteResponse = z.infer<typeof executeResponseSchema>;
