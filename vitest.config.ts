@@ -18,7 +18,7 @@ export default defineConfig({
       {
         test: {
           name: "unit",
-          include: ["{packages,apps}/*/src/**/*.test.ts", "sdk/typescript/src/**/*.test.ts", "bench/src/**/*.test.ts"],
+          include: ["{packages,apps}/*/src/**/*.test.ts", "{sdk/typescript,bench,script}/src/**/*.test.ts"],
           exclude: [...outside, "**/*.vm.test.ts"],
           testTimeout: 30_000,
           hookTimeout: 30_000,

