@@ -87,7 +87,7 @@ export interface GuestStats {
 
 /** One session with one agent. */
 export interface AgentSession {
-  /** Settles, never rejects: undefined after `detach`, else why the session broke. */
+  /** Settles, never rejects: undefined after a `detach` that the agent answered, else why the session broke. */
   readonly closed: Promise<Error | undefined>;
   ping(waiting?: Waiting): Promise<{ readonly agentVersion: string }>;
   activate(request: ActivateRequest, waiting?: Waiting): Promise<void>;
@@ -112,6 +112,9 @@ export interface AgentSession {
 
 /** Reaches the agents. */
 export interface AgentLink {
-  /** Resolves when the agent answered the hello; retries until the deadline. Throws `guest_unreachable`. */
-  connect(socketPath: string, waiting?: Waiting): Promise<AgentSession>;
+  /**
+   * Resolves when the agent answered the hello, and `activate` where given; retries until the deadline. `activate` goes
+   * right behind the hello, which saves a round trip, and again with each retry. Throws `guest_unreachable`, or what `activate` failed with.
+   */
+  connect(socketPath: string, options?: Waiting & { readonly activate?: ActivateRequest }): Promise<AgentSession>;
 }

@@ -40,14 +40,10 @@ export class AgentChannel {
 
   /** The open session; waits while it is being mended. Rejects when the channel is closed. */
   async session(signal?: AbortSignal): Promise<AgentSession> {
-    switch (this.#state.kind) {
-      case "open":
-        return this.#state.session;
-      case "reconnecting":
-        return untilAborted(this.#state.session, signal);
-      case "closed":
-        throw this.#state.why;
-    }
+    const state = this.#state;
+    if (state.kind === "open") return state.session;
+    if (state.kind === "reconnecting") return untilAborted(state.session, signal);
+    throw state.why;
   }
 
   /** After a call on `session` failed: resolves when it is known whether the agent is reachable. Never rejects. */

@@ -28,12 +28,7 @@ export async function connectAgent(
 
 /** How a process ended, for a person. */
 export function describeEnd(reason: EndReason): string {
-  switch (reason.kind) {
-    case "exited":
-      return `exit code ${reason.exitCode}`;
-    case "signalled":
-      return `signal ${reason.signal}`;
-    case "unknown":
-      return "nobody saw how";
-  }
+  if (reason.kind === "exited") return `exit code ${reason.exitCode}`;
+  if (reason.kind === "signalled") return `signal ${reason.signal}`;
+  return "nobody saw how";
 }

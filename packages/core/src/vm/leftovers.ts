@@ -2,6 +2,7 @@ import type { VmId } from "@instavm/contract";
 import type { Engine } from "../ports/engine.ts";
 import type { VmDirectories } from "../ports/files.ts";
 import type { Clock, Log } from "../ports/surroundings.ts";
+import type { Waiting } from "../ports/waiting.ts";
 
 const firstRetryMs = 1_000;
 const longestRetryMs = 60_000;
@@ -14,6 +15,14 @@ export interface LeftoverParts {
   readonly clock: Clock;
   readonly log: Log;
 }
+
+/** What of a machine its release needs. */
+interface Ending {
+  end(waiting?: Waiting): Promise<unknown>;
+}
+
+/** For a VM that has no process. */
+export const nothingRuns: Ending = { end: () => Promise.resolve() };
 
 /** VMs whose release failed, tried again until process and directory are gone. */
 export class Leftovers {
@@ -32,10 +41,13 @@ export class Leftovers {
     return this.#vmIds.size;
   }
 
-  /** Ends the process of a VM, if it has one, and removes its directory. What fails is tried again later. Never rejects. */
-  async release(vmId: VmId): Promise<void> {
+  /**
+   * Ends a VM's process and removes its directory. Without `machine` the engine is asked for it. What fails is tried
+   * again later. Never rejects.
+   */
+  async release(vmId: VmId, machine?: Ending): Promise<void> {
     try {
-      await this.#release(vmId);
+      await this.#release(vmId, machine);
     } catch (error) {
       this.#parts.log.error("vm.release_failed", { vmId, error });
       this.#vmIds.add(vmId);
@@ -50,9 +62,9 @@ export class Leftovers {
     this.#cancelTimer = undefined;
   }
 
-  async #release(vmId: VmId): Promise<void> {
+  async #release(vmId: VmId, known?: Ending): Promise<void> {
     const { engine, directories } = this.#parts;
-    const machine = await engine.adopt(vmId, directories.path(vmId), { timeoutMs: stepTimeoutMs });
+    const machine = known ?? (await engine.adopt(vmId, directories.path(vmId), { timeoutMs: stepTimeoutMs }));
     await machine?.end({ timeoutMs: stepTimeoutMs });
     await directories.remove(vmId);
   }
@@ -67,7 +79,7 @@ export class Leftovers {
   }
 
   async #retry(): Promise<void> {
-    for (const vmId of [...this.#vmIds]) {
+    for (const vmId of this.#vmIds) {
       try {
         await this.#release(vmId);
         this.#vmIds.delete(vmId);

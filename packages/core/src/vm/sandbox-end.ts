@@ -21,14 +21,10 @@ export interface SandboxEnd {
 }
 
 /** The last status of a VM that ended so. */
-export function statusAfter(cause: EndCause): VmStatus {
-  switch (cause) {
-    case "killed":
-    case "expired":
-    case "discarded":
-      return "terminated";
-    case "process_ended":
-    case "unreachable":
-      return "failed";
-  }
-}
+export const statusAfter = {
+  killed: "terminated",
+  expired: "terminated",
+  discarded: "terminated",
+  process_ended: "failed",
+  unreachable: "failed",
+} as const satisfies Record<EndCause, VmStatus>;

@@ -1,7 +1,6 @@
 import { InstaVmError, type Shape, type VmId } from "@instavm/contract";
 import type { AgentLink, AgentSession } from "../ports/agent-link.ts";
 import type { RunningMachine } from "../ports/engine.ts";
-import type { VmDirectories } from "../ports/files.ts";
 import type { Clock, Log } from "../ports/surroundings.ts";
 import type { Waiting } from "../ports/waiting.ts";
 import type { KeyedQueue } from "../waiting/keyed-queue.ts";
@@ -11,12 +10,9 @@ import type { Leftovers } from "./leftovers.ts";
 import { type SandboxEnd, statusAfter } from "./sandbox-end.ts";
 import { canBecome, type VmStatus } from "./vm-status.ts";
 
-const endTimeoutMs = 10_000;
-
 /** What all sandboxes of a host use. */
 export interface SandboxPorts {
   readonly link: AgentLink;
-  readonly directories: VmDirectories;
   /** What changes one sandbox waits for its turn here. */
   readonly queue: KeyedQueue<VmId>;
   readonly leftovers: Leftovers;
@@ -88,7 +84,7 @@ export class Sandbox {
   async destroy(how: SandboxEnd): Promise<SandboxEnd> {
     if (this.#end === undefined) {
       this.#end = how;
-      this.#become(statusAfter(how.cause));
+      this.#become(statusAfter[how.cause]);
       this.#channel.close(new InstaVmError("vm_lost", `VM ${this.vmId}: ${how.reason}`));
       void this.#cleanUp(how);
     }
@@ -101,15 +97,7 @@ export class Sandbox {
   }
 
   async #cleanUp(how: SandboxEnd): Promise<void> {
-    await this.#ports.queue.run(this.vmId, async () => {
-      try {
-        await this.#machine.end({ timeoutMs: endTimeoutMs });
-        await this.#ports.directories.remove(this.vmId);
-      } catch (error) {
-        this.#ports.log.warn("vm.end_failed", { vmId: this.vmId, error });
-        await this.#ports.leftovers.release(this.vmId);
-      }
-    });
+    await this.#ports.queue.run(this.vmId, () => this.#ports.leftovers.release(this.vmId, this.#machine));
     this.#ports.log.info("vm.ended", { vmId: this.vmId, cause: how.cause, reason: how.reason });
     this.#hasEnded.resolve(how);
   }

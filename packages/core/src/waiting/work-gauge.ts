@@ -34,13 +34,17 @@ export class WorkGauge {
     };
   }
 
+  /** Resolves when nothing runs. */
+  async idle(): Promise<void> {
+    if (this.#count === 0) return;
+    this.#idle ??= Promise.withResolvers<void>();
+    await this.#idle.promise;
+  }
+
   /** Resolves when nothing has run for `quietMs`. Wrap it in a deadline: under steady work that is never. */
   async quiet(quietMs: number, signal: AbortSignal): Promise<void> {
     for (;;) {
-      if (this.#count > 0) {
-        this.#idle ??= Promise.withResolvers<void>();
-        await untilAborted(this.#idle.promise, signal);
-      }
+      await untilAborted(this.idle(), signal);
       const epoch = this.#epoch;
       await sleep(this.#clock, quietMs, signal);
       if (this.#count === 0 && this.#epoch === epoch) return;

@@ -1,0 +1,125 @@
+import { InstaVmError, type Shape, type VmId } from "@instavm/contract";
+import type { StartKind } from "../ports/records.ts";
+import type { Pool } from "../pool/pool.ts";
+import type { HostStatus } from "../sessions/sessions.ts";
+import type { Templates } from "../templates/templates.ts";
+import type { Sandbox } from "../vm/sandbox.ts";
+import type { SandboxEnd } from "../vm/sandbox-end.ts";
+import { joinSignals } from "../waiting/deadline.ts";
+import { type Adoption, adoptVms } from "./adopt.ts";
+import type { CloneParts } from "./start-clone.ts";
+import type { StartRequest, StartStrategy } from "./start-strategies.ts";
+
+/** A VM that was just started for a session. */
+export interface Started {
+  readonly sandbox: Sandbox;
+  readonly start: StartKind;
+  /** From the request to the activated VM, in ms. */
+  readonly readyMs: number;
+}
+
+/** What a host is made of. */
+export interface HostParts {
+  readonly templates: Templates;
+  readonly pool: Pool;
+  readonly clone: CloneParts;
+  /** Tried in this order. */
+  readonly strategies: readonly StartStrategy[];
+}
+
+/** The VMs of one machine. */
+export class Host {
+  readonly #parts: HostParts;
+  readonly #closing = new AbortController();
+  /** VMs of sessions; the pool keeps its own. */
+  readonly #sandboxes = new Map<VmId, Sandbox>();
+  readonly #startsByKind: Record<StartKind, number> = { pool: 0, fork: 0, clone: 0, boot: 0 };
+  readonly #starting = new Set<Promise<unknown>>();
+
+  constructor(parts: HostParts) {
+    this.#parts = parts;
+  }
+
+  /** Starts a VM in the quickest way there is. On failure or abort nothing is left. */
+  async create(request: StartRequest, signal?: AbortSignal): Promise<Started> {
+    const starting = this.#start(request, joinSignals(this.#closing.signal, signal));
+    this.#starting.add(starting);
+    try {
+      return await starting;
+    } finally {
+      this.#starting.delete(starting);
+    }
+  }
+
+  /** The VM when it lives here and its end has not begun. */
+  find(vmId: VmId): Sandbox | undefined {
+    const sandbox = this.#sandboxes.get(vmId);
+    return sandbox?.end === undefined ? sandbox : undefined;
+  }
+
+  /** Ends a VM; without effect when it does not live here. Resolves when nothing of it is left. */
+  async destroy(vmId: VmId, how: SandboxEnd): Promise<void> {
+    await this.#sandboxes.get(vmId)?.destroy(how);
+  }
+
+  /** Takes over what an earlier server left: the wanted VMs live on, everything else is removed. */
+  async adopt(wanted: ReadonlyMap<VmId, Shape>): Promise<Adoption> {
+    const adoption = await adoptVms(wanted, this.#parts.clone);
+    for (const sandbox of adoption.adopted) this.#keep(sandbox);
+    return adoption;
+  }
+
+  /** Begins to keep VMs ready. */
+  startPool(): void {
+    this.#parts.pool.start();
+  }
+
+  /** Figures for health and metrics. Throws `host_setup` when the engine cannot work here. */
+  async status(): Promise<HostStatus> {
+    const { pool, clone } = this.#parts;
+    return {
+      facts: await clone.engine.facts(),
+      pool: { size: pool.size, ready: pool.ready },
+      vmCount: this.#sandboxes.size,
+      startsByKind: { ...this.#startsByKind },
+    };
+  }
+
+  /** Leaves the sessions' VMs running for the next server; everything else is ended. */
+  async close(): Promise<void> {
+    this.#closing.abort(new InstaVmError("unavailable", "the server stops; no VM is started"));
+    await Promise.all([this.#parts.pool.stop(), this.#parts.templates.close(), Promise.allSettled(this.#starting)]);
+    await Promise.all([...this.#sandboxes.values()].map((sandbox) => sandbox.detach()));
+    this.#parts.clone.leftovers.stop();
+  }
+
+  async #start(request: StartRequest, signal: AbortSignal): Promise<Started> {
+    const { clock, log } = this.#parts.clone;
+    const startedAtMs = clock.monotonicMs();
+    for (const strategy of this.#parts.strategies) {
+      signal.throwIfAborted();
+      const sandbox = await strategy.start(request, signal);
+      if (sandbox === undefined) continue;
+      if (signal.aborted) {
+        await sandbox.destroy({ cause: "discarded", reason: "nobody waited for it any more" });
+        signal.throwIfAborted();
+      }
+      const readyMs = clock.monotonicMs() - startedAtMs;
+      this.#startsByKind[strategy.kind] += 1;
+      this.#keep(sandbox);
+      log.info("vm.started", { vmId: sandbox.vmId, start: strategy.kind, readyMs });
+      return { sandbox, start: strategy.kind, readyMs };
+    }
+    throw new InstaVmError("internal", "no way to start a VM is configured; expected at least one");
+  }
+
+  #keep(sandbox: Sandbox): void {
+    this.#sandboxes.set(sandbox.vmId, sandbox);
+    void this.#dropWhenEnded(sandbox);
+  }
+
+  async #dropWhenEnded(sandbox: Sandbox): Promise<void> {
+    await sandbox.ended;
+    this.#sandboxes.delete(sandbox.vmId);
+  }
+}

@@ -1,0 +1,144 @@
+import { defaultShape, InstaVmError, type SessionId, type VmId } from "@instavm/contract";
+import { Host } from "./host/host.ts";
+import { type CloneParts, startClone } from "./host/start-clone.ts";
+import { fromPool, fromTemplate } from "./host/start-strategies.ts";
+import { Pool, type PoolSettings } from "./pool/pool.ts";
+import type { AgentLink } from "./ports/agent-link.ts";
+import type { Engine } from "./ports/engine.ts";
+import type { ImageStore, TemplateStore, VmDirectories } from "./ports/files.ts";
+import type { Records } from "./ports/records.ts";
+import type { Chance, Clock, Log } from "./ports/surroundings.ts";
+import { Lifetimes } from "./sessions/lifetimes.ts";
+import { recover } from "./sessions/recover.ts";
+import { SessionService, type SessionSettings } from "./sessions/session-service.ts";
+import { SessionVms } from "./sessions/session-vms.ts";
+import type { HostStatus, Sessions } from "./sessions/sessions.ts";
+import { VmLedger } from "./sessions/vm-ledger.ts";
+import type { TemplateSettings } from "./templates/template-builder.ts";
+import { Templates } from "./templates/templates.ts";
+import { warmUp } from "./templates/warm-up.ts";
+import { poolWarmUp, templateWarmUp, type WarmUpStep } from "./templates/warm-up-steps.ts";
+import { Leftovers } from "./vm/leftovers.ts";
+import type { Sandbox } from "./vm/sandbox.ts";
+import { KeyedQueue } from "./waiting/keyed-queue.ts";
+import { Turnstile } from "./waiting/turnstile.ts";
+import { WorkGauge } from "./waiting/work-gauge.ts";
+
+/** How the platform behaves; times in ms. */
+export interface PlatformSettings {
+  readonly pool: PoolSettings & { readonly warmUp: readonly WarmUpStep[] };
+  readonly templates: TemplateSettings;
+  readonly sessions: SessionSettings;
+  /** File clones that start at the same time; twice the host's cores is a good number. */
+  readonly startsAtOnce: number;
+  /** How long a clone's agent may take to answer. */
+  readonly cloneTimeoutMs: number;
+  /** How long an agent whose link broke may take to answer again. */
+  readonly reconnectTimeoutMs: number;
+}
+
+/** Settings that fit a host with two cores and no hardware virtualization. */
+export const defaultSettings: PlatformSettings = {
+  pool: {
+    size: 2,
+    shape: defaultShape,
+    maxAgeMs: 3_600_000,
+    quietMs: 30,
+    starvedWaitMs: 1_000,
+    patience: 10,
+    warmUp: poolWarmUp,
+  },
+  templates: { bootTimeoutMs: 60_000, bootAttempts: 3, warmUp: templateWarmUp },
+  sessions: { createTimeoutMs: 300_000, graceMs: 5_000, pingTimeoutMs: 10_000 },
+  startsAtOnce: 4,
+  cloneTimeoutMs: 30_000,
+  reconnectTimeoutMs: 10_000,
+};
+
+/** The platform's surroundings, one adapter for each port. */
+export interface PlatformPorts {
+  readonly engine: Engine;
+  readonly link: AgentLink;
+  readonly images: ImageStore;
+  readonly templates: TemplateStore;
+  readonly directories: VmDirectories;
+  readonly records: Pick<Records, "sessions" | "vms">;
+  readonly clock: Clock;
+  readonly chance: Chance;
+  readonly log: Log;
+}
+
+/** The domain, wired. */
+export interface Platform {
+  readonly sessions: Sessions;
+  readonly host: {
+    /** Throws `host_setup` when the engine cannot work here. */
+    status(): Promise<HostStatus>;
+  };
+  /** Takes over what an earlier server left, then begins to fill the pool. Call it once, before the first client's call. */
+  start(): Promise<void>;
+  /** Cancels calls under way, ends pooled and half-made VMs, leaves those of sessions running. Idempotent. */
+  close(): Promise<void>;
+}
+
+/** Wires the domain to its surroundings. Nothing runs until `start`. */
+export function createPlatform(ports: PlatformPorts, settings: PlatformSettings = defaultSettings): Platform {
+  const { records, clock, log } = ports;
+  const gauge = new WorkGauge(clock);
+  const host = createHost(ports, settings, gauge);
+  const ledger = new VmLedger({ vms: records.vms, clock, log });
+  const closing = new AbortController();
+  const vms = new SessionVms({ host, records, ledger, clock, queue: new KeyedQueue<SessionId>() });
+  const lifetimes: Lifetimes = new Lifetimes(clock, (sessionId) => void sessions.expire(sessionId));
+  const sessions = new SessionService({
+    ...ports,
+    host,
+    vms,
+    lifetimes,
+    gauge,
+    closing: closing.signal,
+    settings: settings.sessions,
+  });
+  let closed: Promise<void> | undefined;
+  const close = async (): Promise<void> => {
+    lifetimes.stop();
+    closing.abort(new InstaVmError("unavailable", "the server stops"));
+    await gauge.idle();
+    await host.close();
+  };
+  return {
+    sessions,
+    host: { status: () => host.status() },
+    start: async () => {
+      await recover({ host, records, ledger, lifetimes, clock, log });
+      // After the VMs that may still write to them are gone.
+      await ports.templates.sweep();
+      host.startPool();
+    },
+    close: () => (closed ??= close()),
+  };
+}
+
+function createHost(ports: PlatformPorts, settings: PlatformSettings, gauge: WorkGauge): Host {
+  const leftovers = new Leftovers(ports);
+  const templates = new Templates(ports.images, { ...ports, leftovers, settings: settings.templates });
+  const clone: CloneParts = { ...ports, ...settings, leftovers, queue: new KeyedQueue<VmId>() };
+  const make = async (signal: AbortSignal): Promise<Sandbox> => {
+    const { shape, warmUp: steps } = settings.pool;
+    const template = await templates.get(shape, signal);
+    const sandbox = await startClone({ template, shape, env: {}, priority: "background" }, clone, signal);
+    try {
+      await warmUp(await sandbox.agent(signal), steps, { ...ports, signal });
+      // Here and not at the hand-over: waiting costs it nothing, and the hand-over must cost nothing.
+      await sandbox.prioritise({ signal });
+      return sandbox;
+    } catch (error) {
+      await sandbox.destroy({ cause: "discarded", reason: "it could not be made ready for the pool" });
+      throw error;
+    }
+  };
+  const pool = new Pool({ ...ports, make, gauge, settings: settings.pool });
+  const turnstile = new Turnstile(settings.startsAtOnce);
+  const strategies = [fromPool(pool, clone), fromTemplate({ templates, clone, turnstile })];
+  return new Host({ templates, pool, clone, strategies });
+}

@@ -1,0 +1,39 @@
+import { InstaVmError } from "@instavm/contract";
+import type { SessionRecord } from "../ports/records.ts";
+import { isLinkFailure } from "../vm/agent-calls.ts";
+import { type CellBounds, type FinishedCell, runCell } from "./run-cell.ts";
+import { expiredSession, killedSession } from "./session-rules.ts";
+import type { LiveVm } from "./session-vms.ts";
+import type { ExecuteRequest } from "./sessions.ts";
+
+/** A cell and the session that it runs for. */
+export interface SessionCell {
+  readonly session: SessionRecord;
+  readonly request: ExecuteRequest;
+  readonly bounds: CellBounds;
+}
+
+/** Runs a cell on a session's VM. A VM that answers nothing any more is ended; the error says what became of it. */
+export async function runOn(vm: LiveVm, { session, request, bounds }: SessionCell): Promise<FinishedCell> {
+  try {
+    const outcome = await runCell(vm.agent, request, bounds);
+    if (outcome !== "silent") return outcome;
+  } catch (error) {
+    if (bounds.signal.aborted) throw error;
+    throw await explain(error, vm, session);
+  }
+  const reason = `it neither ended the code at its time limit nor answered a ping within ${bounds.pingTimeoutMs} ms`;
+  await vm.sandbox.destroy({ cause: "unreachable", reason });
+  throw new InstaVmError("guest_unreachable", `VM ${vm.sandbox.vmId}: ${reason}; it was ended`);
+}
+
+/** Waits until it is known whether the VM lives, and says why the code has no result. */
+async function explain(error: unknown, { sandbox, agent }: LiveVm, session: SessionRecord): Promise<unknown> {
+  if (isLinkFailure(error)) await sandbox.settled(agent);
+  if (sandbox.end === undefined) return error;
+  const { cause, reason } = await sandbox.ended;
+  if (cause === "expired") return expiredSession(session.sessionId, session.lifetimeS);
+  if (cause === "killed") return killedSession(session.sessionId);
+  if (cause === "unreachable" && isLinkFailure(error) && error.code !== "vm_lost") return error;
+  return new InstaVmError("vm_lost", `VM ${sandbox.vmId} was lost while the code ran: ${reason}`, { cause: error });
+}

@@ -1,0 +1,167 @@
+import { InstaVmError, type SessionId } from "@instavm/contract";
+import type { Host } from "../host/host.ts";
+import type { Records, SessionRecord, VmRecord } from "../ports/records.ts";
+import type { Chance, Clock, Log } from "../ports/surroundings.ts";
+import type { Waiting } from "../ports/waiting.ts";
+import { newSessionId } from "../vm/ids.ts";
+import { type Deadline, joinSignals, startDeadline } from "../waiting/deadline.ts";
+import type { WorkGauge } from "../waiting/work-gauge.ts";
+import type { Lifetimes } from "./lifetimes.ts";
+import type { FinishedCell } from "./run-cell.ts";
+import { runOn } from "./run-on-vm.ts";
+import { endOf, ownedBy } from "./session-rules.ts";
+import type { LiveVm, SessionVms } from "./session-vms.ts";
+import type { Caller, CreateRequest, ExecuteRequest, ExecuteResult, Sessions, SessionView } from "./sessions.ts";
+
+const expireRetryMs = 5_000;
+
+/** Bounds of the clients' calls, in ms. */
+export interface SessionSettings {
+  /** How long a VM may take to be ready, the making of its template included. */
+  readonly createTimeoutMs: number;
+  /** How long beyond its time limit the guest may take to end a cell. */
+  readonly graceMs: number;
+  /** How long a guest that let this pass may take to answer a ping. */
+  readonly pingTimeoutMs: number;
+}
+
+/** What the service works with. */
+export interface SessionServiceParts {
+  readonly host: Host;
+  readonly vms: SessionVms;
+  readonly records: Pick<Records, "sessions" | "vms">;
+  readonly lifetimes: Lifetimes;
+  readonly gauge: WorkGauge;
+  readonly clock: Clock;
+  readonly chance: Chance;
+  readonly log: Log;
+  /** Fires when the server stops. */
+  readonly closing: AbortSignal;
+  readonly settings: SessionSettings;
+}
+
+/** The clients' calls, from the check of the owner to the result. */
+export class SessionService implements Sessions {
+  readonly #parts: SessionServiceParts;
+
+  constructor(parts: SessionServiceParts) {
+    this.#parts = parts;
+  }
+
+  async create(caller: Caller, request: CreateRequest, waiting: Waiting = {}): Promise<SessionView> {
+    const { gauge, vms, lifetimes, clock, chance } = this.#parts;
+    using _work = gauge.enter();
+    using deadline = this.#startDeadline(waiting);
+    const createdAtMs = clock.nowMs();
+    const session: SessionRecord = {
+      sessionId: newSessionId(chance),
+      keyId: caller.keyId,
+      shape: request.shape,
+      env: request.env,
+      metadata: request.metadata,
+      lifetimeS: request.lifetimeS,
+      createdAtMs,
+      expiresAtMs: createdAtMs + request.lifetimeS * 1000,
+      vmId: undefined,
+      endedAtMs: undefined,
+      endReason: undefined,
+    };
+    const { vm, started } = await vms.open(session, deadline.signal);
+    lifetimes.schedule(session.sessionId, session.expiresAtMs);
+    return { ...this.#view({ ...session, vmId: vm.vmId }, vm), readyMs: started.readyMs };
+  }
+
+  async get(caller: Caller, sessionId: SessionId): Promise<SessionView> {
+    return this.#viewOf(await this.#own(caller, sessionId));
+  }
+
+  async list(caller: Caller, options: { readonly limit: number }): Promise<readonly SessionView[]> {
+    const sessions = await this.#parts.records.sessions.listByKey(caller.keyId, options.limit);
+    return Promise.all(sessions.map((session) => this.#viewOf(session)));
+  }
+
+  async kill(caller: Caller, sessionId: SessionId, waiting: Waiting = {}): Promise<SessionView> {
+    const { records, vms, lifetimes } = this.#parts;
+    waiting.signal?.throwIfAborted();
+    const session = await records.sessions.find(sessionId);
+    if (session !== undefined && session.keyId !== caller.keyId) {
+      throw new InstaVmError("forbidden", `Session ${sessionId} belongs to another key; only its owner can kill it`);
+    }
+    await vms.end(ownedBy(caller, sessionId, session), "killed");
+    lifetimes.cancel(sessionId);
+    return this.get(caller, sessionId);
+  }
+
+  async execute(caller: Caller, request: ExecuteRequest, waiting: Waiting = {}): Promise<ExecuteResult> {
+    const { gauge, closing, vms, clock, settings } = this.#parts;
+    using _work = gauge.enter();
+    const signal = joinSignals(closing, waiting.signal);
+    signal.throwIfAborted();
+    const session = await this.#own(caller, request.sessionId);
+    const end = endOf(session, clock.nowMs());
+    if (end !== undefined) throw end;
+    using deadline = this.#startDeadline({ signal });
+    const live = await vms.live(session, deadline.signal);
+    deadline[Symbol.dispose]();
+    const cell = await runOn(live, { session, request, bounds: { clock, signal, ...settings } });
+    return resultOf(cell, live);
+  }
+
+  /** Ends a session whose lifetime is over. For the timer; says itself what goes wrong. */
+  async expire(sessionId: SessionId): Promise<void> {
+    const { records, vms, log, lifetimes, clock } = this.#parts;
+    try {
+      const session = await records.sessions.find(sessionId);
+      if (session === undefined || session.endedAtMs !== undefined) return;
+      await vms.end(session, "expired");
+    } catch (error) {
+      if (error instanceof InstaVmError && error.code === "session_not_found") return;
+      log.error("session.expire_failed", { sessionId, error });
+      lifetimes.schedule(sessionId, clock.nowMs() + expireRetryMs);
+    }
+  }
+
+  async #own(caller: Caller, sessionId: SessionId): Promise<SessionRecord> {
+    return ownedBy(caller, sessionId, await this.#parts.records.sessions.find(sessionId));
+  }
+
+  async #viewOf(session: SessionRecord): Promise<SessionView> {
+    const { vmId } = session;
+    return this.#view(session, vmId === undefined ? undefined : await this.#parts.records.vms.find(vmId));
+  }
+
+  #view(session: SessionRecord, vm: VmRecord | undefined): SessionView {
+    const vmAlive = session.vmId !== undefined && this.#parts.host.find(session.vmId) !== undefined;
+    return { session, vm, vmAlive, readyMs: undefined };
+  }
+
+  #startDeadline(waiting: Waiting): Deadline {
+    const { clock, closing, settings } = this.#parts;
+    const timeoutMs = waiting.timeoutMs ?? settings.createTimeoutMs;
+    return startDeadline(clock, {
+      timeoutMs,
+      signal: joinSignals(closing, waiting.signal),
+      expired: () => new InstaVmError("unavailable", `the VM was not ready within ${timeoutMs} ms`),
+    });
+  }
+}
+
+function resultOf({ ended, output }: FinishedCell, { sandbox, started }: LiveVm): ExecuteResult {
+  return {
+    stdout: output.stdout(),
+    stderr: output.stderr(),
+    exitCode: ended.exitCode,
+    timedOut: ended.timedOut,
+    truncated: ended.truncated || output.isCut,
+    language: ended.language,
+    error: ended.error,
+    results: output.displays,
+    cpuMs: ended.cpuMs,
+    wallMs: ended.wallMs,
+    contextLost: ended.contextLost,
+    outOfMemory: ended.outOfMemory,
+    vmId: sandbox.vmId,
+    start: started?.start,
+    readyMs: started?.readyMs,
+  };
+}
