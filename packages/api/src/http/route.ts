@@ -1,0 +1,160 @@
+import { Readable } from "node:stream";
+import { InstaVmError } from "@instavm/contract";
+import type { Operation } from "@instavm/contract";
+import type { Caller } from "@instavm/core";
+import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import { z } from "zod";
+import { keyOf, missingKey } from "../auth/authenticator.ts";
+import type { Authenticator } from "../auth/authenticator.ts";
+import type { RequestMetrics } from "../metrics.ts";
+import type { CallsInFlight } from "./calls-in-flight.ts";
+import { validate } from "./validate.ts";
+
+type Schema = z.ZodType;
+
+/** A request whose parts have passed their schemas. */
+export interface Call<Params extends Schema, Query extends Schema, Body extends Schema> {
+  readonly params: z.output<Params>;
+  readonly query: z.output<Query>;
+  readonly body: z.output<Body>;
+  /** Aborts when the client leaves or the server stops. */
+  readonly signal: AbortSignal;
+}
+
+/** A call with a valid key. */
+export interface KeyCall<Params extends Schema, Query extends Schema, Body extends Schema> extends Call<
+  Params,
+  Query,
+  Body
+> {
+  readonly caller: Caller;
+}
+
+/** What a handler gives back: the answer's object, or the same as a stream of JSON. */
+type AnswerOf<Answer extends Schema> = z.input<Answer> | Readable;
+
+/** What routes are registered with. */
+export interface RouteContext {
+  readonly authenticator: Authenticator;
+  readonly inFlight: CallsInFlight;
+  readonly metrics: RequestMetrics;
+}
+
+/** One operation with the code that answers it. */
+export interface Route {
+  register(app: FastifyInstance, context: RouteContext): void;
+}
+
+/** An operation that anybody may call. */
+export function openRoute<P extends Schema, Q extends Schema, B extends Schema, A extends Schema>(
+  operation: Operation<P, Q, B, A>,
+  handler: (call: Call<P, Q, B>) => Promise<AnswerOf<A>>,
+): Route {
+  return {
+    register: (app, context) =>
+      register(app, {
+        operation,
+        context,
+        answer: async (request, signal) => handler(readCall(operation, request, signal)),
+      }),
+  };
+}
+
+/** An operation that needs a key; a wrong one is refused before the body is read. */
+export function keyRoute<P extends Schema, Q extends Schema, B extends Schema, A extends Schema>(
+  operation: Operation<P, Q, B, A>,
+  handler: (call: KeyCall<P, Q, B>) => Promise<AnswerOf<A>>,
+): Route {
+  return {
+    register: (app, context) => {
+      const callers = new WeakMap<FastifyRequest, Caller>();
+      register(app, {
+        operation,
+        context,
+        admit: async (request) => {
+          const caller = await callerOfHeaders(operation, request, context.authenticator);
+          if (caller !== undefined) callers.set(request, caller);
+        },
+        answer: async (request, signal) => {
+          const caller = callers.get(request) ?? (await callerOfBody(request, context.authenticator));
+          return handler({ ...readCall(operation, request, signal), caller });
+        },
+      });
+    },
+  };
+}
+
+interface Registration {
+  readonly operation: Operation;
+  readonly context: RouteContext;
+  /** Runs before the body is read. */
+  readonly admit?: (request: FastifyRequest) => Promise<void>;
+  readonly answer: (request: FastifyRequest, signal: AbortSignal) => Promise<unknown>;
+}
+
+function register(app: FastifyInstance, { operation, context, admit, answer }: Registration): void {
+  const path = operation.path.replaceAll(/\{(\w+)\}/g, ":$1");
+  const label = `${operation.method} ${operation.path}`;
+  for (const url of [path, `${path}/`]) {
+    app.route({
+      method: operation.method,
+      url,
+      bodyLimit: operation.bodyLimitBytes,
+      onRequest: async (request) => admit?.(request),
+      onResponse: async (_request, reply) => context.metrics.record(label, reply.statusCode, reply.elapsedTime),
+      handler: async (request, reply) =>
+        sendAnswer(reply, await context.inFlight.run(reply, async (signal) => answer(request, signal))),
+    });
+  }
+}
+
+async function sendAnswer(reply: FastifyReply, answer: unknown): Promise<FastifyReply> {
+  reply.header("content-type", "application/json; charset=utf-8");
+  return reply.send(answer instanceof Readable ? answer : JSON.stringify(answer));
+}
+
+function readCall<P extends Schema, Q extends Schema, B extends Schema>(
+  operation: Operation<P, Q, B>,
+  request: FastifyRequest,
+  signal: AbortSignal,
+): Call<P, Q, B> {
+  const params = z.safeParse(operation.params, request.params);
+  if (!params.success) throw missingThing(operation, request);
+  return {
+    params: params.data,
+    query: validate(operation.query, request.query, "query"),
+    body: validate(operation.body, request.body ?? {}, "body"),
+    signal,
+  };
+}
+
+/** Path parameters that nothing can have are a thing that does not exist. */
+function missingThing(operation: Operation, request: FastifyRequest): InstaVmError {
+  const path = request.url.split("?", 1)[0]?.slice(0, 200) ?? "";
+  return new InstaVmError(
+    operation.missing ?? "not_found",
+    `${path} names nothing that can exist: its id is malformed.`,
+  );
+}
+
+/** Undefined when the headers hold no key but the body may. */
+async function callerOfHeaders(
+  operation: Operation,
+  request: FastifyRequest,
+  authenticator: Authenticator,
+): Promise<Caller | undefined> {
+  const key = keyOf(request.headers);
+  if (key === undefined && operation.access === "key-or-body") return undefined;
+  if (key === undefined) throw missingKey();
+  const caller = await authenticator.authenticate(key);
+  if (operation.access === "admin" && caller.role !== "admin") {
+    throw new InstaVmError("forbidden", `${operation.summary} needs an admin's key.`);
+  }
+  return caller;
+}
+
+async function callerOfBody(request: FastifyRequest, authenticator: Authenticator): Promise<Caller> {
+  const body = z.safeParse(z.object({ api_key: z.string() }), request.body);
+  if (!body.success) throw missingKey();
+  return authenticator.authenticate(body.data.api_key);
+}

@@ -1,0 +1,71 @@
+import { InstaVmError, openApiDocument, operations } from "@instavm/contract";
+import type { HostStatus } from "@instavm/core";
+import type { FastifyInstance } from "fastify";
+import { keyOf, missingKey } from "../auth/authenticator.ts";
+import { openRoute } from "../http/route.ts";
+import type { Route, RouteContext } from "../http/route.ts";
+import { hostLines } from "../metrics.ts";
+
+/** What the routes about the server itself show. */
+export interface HostFacts {
+  readonly version: string;
+  readonly status: () => HostStatus | Promise<HostStatus>;
+}
+
+/** GET /health. */
+export function healthRoute({ version, status }: HostFacts): Route {
+  return openRoute(operations.health, async () => {
+    const { facts } = await status();
+    return {
+      status: "ok" as const,
+      version,
+      engine: facts.name,
+      engine_version: facts.version,
+      accelerator: facts.accelerator,
+      accelerator_reason: facts.acceleratorReason,
+    };
+  });
+}
+
+/** GET /openapi.json, for everybody. */
+export function openApiRoute({ version }: HostFacts): Route {
+  const text = JSON.stringify(openApiDocument(version));
+  return {
+    register: (app) =>
+      getText(app, "/openapi.json", { type: "application/json; charset=utf-8", text: async () => text }),
+  };
+}
+
+/** GET /metrics, Prometheus text for an admin's key. */
+export function metricsRoute({ version, status }: HostFacts): Route {
+  return {
+    register: (app, context) =>
+      getText(app, "/metrics", {
+        type: "text/plain; version=0.0.4; charset=utf-8",
+        text: async (headers) => {
+          await requireAdmin(headers, context);
+          const running = `instavm_http_requests_running ${context.inFlight.count}`;
+          const lines = [...hostLines(await status(), version), ...context.metrics.lines(), running];
+          return `${lines.join("\n")}\n`;
+        },
+      }),
+  };
+}
+
+interface TextRoute {
+  readonly type: string;
+  readonly text: (headers: Parameters<typeof keyOf>[0]) => Promise<string>;
+}
+
+function getText(app: FastifyInstance, path: string, { type, text }: TextRoute): void {
+  for (const url of [path, `${path}/`]) {
+    app.get(url, async (request, reply) => reply.header("content-type", type).send(await text(request.headers)));
+  }
+}
+
+async function requireAdmin(headers: Parameters<typeof keyOf>[0], { authenticator }: RouteContext): Promise<void> {
+  const key = keyOf(headers);
+  if (key === undefined) throw missingKey();
+  const { role } = await authenticator.authenticate(key);
+  if (role !== "admin") throw new InstaVmError("forbidden", "Metrics need an admin's key.");
+}
