@@ -633,10 +633,16 @@ class Driver:
     def _failed(self, error):
         name, value, text = self.report(error)
         try:
-            sys.last_type, sys.last_value, sys.last_traceback = type(error), error, error.__traceback__
+            sys.last_type, sys.last_value, sys.last_traceback = type(error), error, self._own_part(error.__traceback__)
         except BaseException:
             pass
         return STATUS_EXCEPTION, 1, name, value, text
+
+    def _own_part(self, frames):
+        """A traceback from the first frame that is the user's: what a debugger starts with."""
+        while frames is not None and frames.tb_frame.f_code.co_filename.startswith(self._hidden):
+            frames = frames.tb_next
+        return frames
 
     def report(self, error):
         """Writes an exception to stderr; gives (name, value, traceback) as `D` carries them."""
