@@ -1,7 +1,7 @@
 import { InstaVmError, bodyLimitBytes } from "@instavm/contract";
 import type { Clock, KeyRecords, Log, Sessions } from "@instavm/core";
 import { fastify } from "fastify";
-import type { FastifyInstance } from "fastify";
+import type { FastifyError, FastifyInstance } from "fastify";
 import { Authenticator } from "./auth/authenticator.ts";
 import { answerBrokenRequest } from "./http/broken-request.ts";
 import { CallsInFlight } from "./http/calls-in-flight.ts";
@@ -93,8 +93,7 @@ function createApp({ log, patience: given }: ApiParts): FastifyInstance {
     return503OnClosing: false,
     clientErrorHandler: answerBrokenRequest,
     frameworkErrors: (error, request, reply) => {
-      const message = `The request's URL cannot be read: ${error.message.slice(0, 200)}`;
-      sendError(new InstaVmError("bad_request", message, { cause: error }), { request, reply, log });
+      sendError(unreadableUrl(error), { request, reply, log });
     },
   });
   acceptJsonBodies(app);
@@ -103,6 +102,13 @@ function createApp({ log, patience: given }: ApiParts): FastifyInstance {
     reply.header("x-request-id", request.id);
   });
   return app;
+}
+
+function unreadableUrl(cause: FastifyError): InstaVmError {
+  if (cause.code === "FST_ERR_MAX_PARAM_LENGTH") {
+    return new InstaVmError("not_found", "The path names nothing that can exist: a part of it is too long.", { cause });
+  }
+  return new InstaVmError("bad_request", `The request's URL cannot be read: ${cause.message.slice(0, 200)}`, { cause });
 }
 
 async function listen(app: FastifyInstance, { host, port }: ListenAddress): Promise<string> {
@@ -131,9 +137,12 @@ async function closeApp(app: FastifyInstance, inFlight: CallsInFlight, graceMs: 
   const stopping = (): void => inFlight.abortAll(new InstaVmError("unavailable", "The server is stopping."));
   const abort = setTimeout(stopping, graceMs);
   const cut = setTimeout(() => app.server.closeAllConnections(), graceMs + abortedCallsMs);
+  // A connection whose call ends after this moment would stay open for the client's next request.
+  const sweep = setInterval(() => app.server.closeIdleConnections(), 20);
   try {
     await app.close();
   } finally {
+    clearInterval(sweep);
     clearTimeout(abort);
     clearTimeout(cut);
   }

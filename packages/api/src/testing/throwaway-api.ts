@@ -42,7 +42,7 @@ export const hostStatus: HostStatus = {
 };
 
 /** Starts one; `await using` stops it. */
-export async function startApi(changes: Partial<ApiParts> = {}): Promise<ThrowawayApi> {
+export async function startApi(changes: Partial<ApiParts> = {}, port = 0): Promise<ThrowawayApi> {
   const sessions = new MemorySessions();
   const [adminKey, userKey] = [newApiKey(), newApiKey()];
   const records = new Map<string, KeyRecord>(
@@ -63,7 +63,7 @@ export async function startApi(changes: Partial<ApiParts> = {}): Promise<Throwaw
     log: logTo(logged),
     ...changes,
   });
-  const url = await api.listen({ host: "127.0.0.1", port: 0 });
+  const url = await api.listen({ host: "127.0.0.1", port });
   const get = async (path: string, init: RequestInit = {}): Promise<Response> =>
     fetch(url + path, { ...init, headers: { "x-api-key": adminKey, ...headersOf(init) } });
   return {
