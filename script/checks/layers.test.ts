@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { rooms, testImports } from "../src/rooms.ts";
-import { importsOf, repositoryFiles, repositoryPaths, rootDirectory, withoutComments } from "../src/sources.ts";
+import { importsOf, isTestCode, repositoryFiles, repositoryPaths, rootDirectory, withoutComments } from "../src/sources.ts";
 
 const sources = repositoryFiles((path) => path.endsWith(".ts"));
 
@@ -57,7 +57,7 @@ describe.each(Object.entries(rooms))("%s", (name, { folder, imports }) => {
 
   test("imports only what its layer may", () => {
     const crossings = own.flatMap((file) => {
-      const allowed = file.path.endsWith(".test.ts") ? [...imports, ...testImports] : imports;
+      const allowed = isTestCode(file.path) ? [...imports, ...testImports] : imports;
       return importsOf(file)
         .filter((specifier) => {
           const imported = packageOf(specifier);
@@ -89,7 +89,7 @@ describe.each(Object.entries(rooms))("%s", (name, { folder, imports }) => {
 test("core names no engine, database, protocol or runtime", () => {
   const foreign = /\b(sqlite|postgres\w*|https?|fastify|qmp|virtio\w*|node:\w+|process\.\w+|Buffer)\b/i;
   const named = sources
-    .filter((file) => file.path.startsWith("packages/core/src/") && !file.path.endsWith(".test.ts"))
+    .filter((file) => file.path.startsWith("packages/core/src/") && !isTestCode(file.path))
     .flatMap((file) =>
       withoutComments(file.text)
         .split("\n")

@@ -32,7 +32,7 @@ export const rooms: Readonly<Record<string, { readonly folder: string; readonly 
       "@instavm/store",
     ],
   },
-  instavm: { folder: "sdk/typescript", imports: ["@instavm/contract"] },
+  instavm: { folder: "sdk/typescript", imports: ["@instavm/contract", "zod"] },
   "@instavm/cli": { folder: "apps/cli", imports: ["node", "commander", "instavm"] },
   "@instavm/e2e": { folder: "e2e", imports: ["node", "vitest", "instavm"] },
   "@instavm/script": { folder: "script", imports: ["node", "vitest", "@instavm/contract", "@instavm/e2e", "instavm"] },

@@ -29,12 +29,14 @@ export function repositoryFiles(matches: (path: string) => boolean): readonly So
     .map((path) => ({ path, text: readFileSync(join(rootDirectory, path), "utf8") }));
 }
 
+/** Tests, exams of ports, and what only they use. */
+export function isTestCode(path: string): boolean {
+  return /\.test\.ts$|-exam\.ts$|\/testing\//.test(path);
+}
+
 /** TypeScript that runs in production: no tests, no development-only packages. */
 export function isProductCode(path: string): boolean {
-  return (
-    /^(packages\/(?!testkit\/)[a-z-]+|apps\/[a-z-]+|sdk\/typescript)\/src\/.*\.ts$/.test(path) &&
-    !path.endsWith(".test.ts")
-  );
+  return /^(packages\/(?!testkit\/)[a-z-]+|apps\/[a-z-]+|sdk\/typescript)\/src\/.*\.ts$/.test(path) && !isTestCode(path);
 }
 
 /** Source text without comments; string contents stay. Lines keep their numbers. */
