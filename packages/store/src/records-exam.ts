@@ -1,0 +1,315 @@
+import { randomBytes, randomUUID } from "node:crypto";
+import { InstaVmError, keyIdSchema, sessionIdSchema, vmIdSchema } from "@instavm/contract";
+import type { KeyRecord, Records, SessionRecord, VmRecord } from "@instavm/core";
+import { describe, expect, it } from "vitest";
+
+/** Opens empty records that belong to one test. */
+export type OpenRecords = () => Promise<Records & AsyncDisposable>;
+
+const newSessionId = () => sessionIdSchema.parse(randomUUID());
+const newVmId = () => vmIdSchema.parse(`v${randomBytes(10).toString("hex").slice(0, 19)}`);
+const shape = { vcpuCount: 2, memoryMib: 512 } as const;
+
+const insertKey = (records: Records): Promise<KeyRecord> =>
+  records.keys.insert({
+    role: "user",
+    label: "exam",
+    hash: randomBytes(32).toString("hex"),
+    createdAtMs: 1000,
+    revokedAtMs: undefined,
+  });
+
+const sessionOf = (key: KeyRecord, over: Partial<SessionRecord> = {}): SessionRecord => ({
+  sessionId: newSessionId(),
+  keyId: key.keyId,
+  shape,
+  env: { GREETING: "grüß dich" },
+  metadata: { team: "blue", tags: [1, "two", null] },
+  lifetimeS: 300,
+  createdAtMs: 1_767_225_600_000,
+  expiresAtMs: 1_767_225_900_000,
+  vmId: undefined,
+  endedAtMs: undefined,
+  endReason: undefined,
+  ...over,
+});
+
+const vmOf = (session: SessionRecord, over: Partial<VmRecord> = {}): VmRecord => ({
+  vmId: newVmId(),
+  sessionId: session.sessionId,
+  status: "active",
+  start: "clone",
+  shape,
+  createdAtMs: 1_767_225_600_500,
+  endedAtMs: undefined,
+  endReason: undefined,
+  ...over,
+});
+
+/** A session that has a live VM. */
+const insertBoth = async (records: Records): Promise<{ session: SessionRecord; vm: VmRecord }> => {
+  const bare = sessionOf(await insertKey(records));
+  const vm = vmOf(bare);
+  const session = { ...bare, vmId: vm.vmId };
+  await records.sessions.insert(session, vm);
+  return { session, vm };
+};
+
+const codeOf = async (work: Promise<unknown>): Promise<string> => {
+  const error: unknown = await work.then(
+    () => undefined,
+    (reason: unknown) => reason,
+  );
+  return error instanceof InstaVmError ? error.code : `no InstaVmError but ${String(error)}`;
+};
+
+/** What every store of records must do, whatever its database. */
+export function recordsExam(name: string, open: OpenRecords): void {
+  describe(`records in ${name}`, () => {
+    describe("sessions", () => {
+      sessionsChapter(open);
+    });
+    describe("a session's VMs", () => {
+      assignChapter(open);
+    });
+    describe("VMs", () => {
+      vmsChapter(open);
+    });
+    describe("keys", () => {
+      keysChapter(open);
+    });
+  });
+}
+
+function sessionsChapter(open: OpenRecords): void {
+  it("gives back a session without a VM as it was inserted", async () => {
+    await using records = await open();
+    const session = sessionOf(await insertKey(records));
+    await records.sessions.insert(session);
+    expect(await records.sessions.find(session.sessionId)).toEqual(session);
+    expect(await records.vms.listLive()).toEqual([]);
+  });
+
+  it("gives back a session with its VM as both were inserted", async () => {
+    await using records = await open();
+    const { session, vm } = await insertBoth(records);
+    expect(await records.sessions.find(session.sessionId)).toEqual(session);
+    expect(await records.vms.find(vm.vmId)).toEqual(vm);
+  });
+
+  it("keeps text as it is: quotes, SQL, every plane of Unicode, an empty environment", async () => {
+    await using records = await open();
+    const odd = `'; drop table sessions; -- "\\ \u{1F600} \n\t`;
+    const session = sessionOf(await insertKey(records), { env: { [odd]: odd }, metadata: { [odd]: { deep: [odd] } } });
+    const bare = sessionOf(await insertKey(records), { env: {}, metadata: {} });
+    await records.sessions.insert(session);
+    await records.sessions.insert(bare);
+    expect(await records.sessions.find(session.sessionId)).toEqual(session);
+    expect(await records.sessions.find(bare.sessionId)).toEqual(bare);
+  });
+
+  it("inserts both or none: a VM that is there already keeps the new session out", async () => {
+    await using records = await open();
+    const { vm } = await insertBoth(records);
+    const second = sessionOf(await insertKey(records), { vmId: vm.vmId });
+    expect(await codeOf(records.sessions.insert(second, { ...vm, sessionId: second.sessionId }))).toBe("conflict");
+    expect(await records.sessions.find(second.sessionId)).toBeUndefined();
+  });
+
+  it("refuses a session id that is taken, a key and a VM that do not exist", async () => {
+    await using records = await open();
+    const { session, vm } = await insertBoth(records);
+    expect(await codeOf(records.sessions.insert({ ...session, vmId: undefined }))).toBe("conflict");
+    const noKey = { ...sessionOf(await insertKey(records)), keyId: keyIdSchema.parse(4711) };
+    expect(await codeOf(records.sessions.insert(noKey))).toBe("conflict");
+    const noVm = sessionOf(await insertKey(records), { vmId: newVmId() });
+    expect(await codeOf(records.sessions.insert(noVm))).toBe("conflict");
+    const other = sessionOf(await insertKey(records));
+    expect(await codeOf(records.sessions.insert(other, vmOf(session, { vmId: newVmId() })))).toBe("conflict");
+    expect(await records.vms.listLive()).toEqual([vm]);
+  });
+
+  it("finds nothing under an unknown id", async () => {
+    await using records = await open();
+    expect(await records.sessions.find(newSessionId())).toBeUndefined();
+  });
+
+  it("lists a key's own sessions, newest first, up to the limit", async () => {
+    await using records = await open();
+    const key = await insertKey(records);
+    const sessions = [5, 1, 3, 2, 4].map((createdAtMs) => sessionOf(key, { createdAtMs }));
+    for (const session of sessions) await records.sessions.insert(session);
+    await records.sessions.insert(sessionOf(await insertKey(records)));
+    const listed = await records.sessions.listByKey(key.keyId, 3);
+    expect(listed.map((session) => session.createdAtMs)).toEqual([5, 4, 3]);
+    expect(await records.sessions.listByKey(key.keyId, 100)).toHaveLength(5);
+  });
+
+  it("ends a session once: the first reason and time stay", async () => {
+    await using records = await open();
+    const { session } = await insertBoth(records);
+    await records.sessions.end(session.sessionId, "killed", 2000);
+    await records.sessions.end(session.sessionId, "expired", 3000);
+    expect(await records.sessions.find(session.sessionId)).toEqual({
+      ...session,
+      endedAtMs: 2000,
+      endReason: "killed",
+    });
+    expect(await records.sessions.listLive()).toEqual([]);
+  });
+
+  it("says that an unknown session cannot be ended", async () => {
+    await using records = await open();
+    expect(await codeOf(records.sessions.end(newSessionId(), "killed", 1))).toBe("session_not_found");
+  });
+
+  it("lists live sessions and no ended ones", async () => {
+    await using records = await open();
+    const key = await insertKey(records);
+    const [first, second] = [sessionOf(key), sessionOf(key)];
+    await records.sessions.insert(first);
+    await records.sessions.insert(second);
+    await records.sessions.end(first.sessionId, "expired", 2000);
+    expect(await records.sessions.listLive()).toEqual([second]);
+  });
+
+  it("serves many callers at once, each transaction whole", async () => {
+    await using records = await open();
+    const key = await insertKey(records);
+    const both = Array.from({ length: 100 }, () => {
+      const session = sessionOf(key);
+      const vm = vmOf(session);
+      return { session: { ...session, vmId: vm.vmId }, vm };
+    });
+    await Promise.all(both.map(({ session, vm }) => records.sessions.insert(session, vm)));
+    await Promise.all(both.slice(50).map(({ vm }) => records.vms.setStatus(vm.vmId, "terminated", 5)));
+    expect(await records.sessions.listLive()).toHaveLength(100);
+    expect(await records.vms.listLive()).toHaveLength(50);
+  });
+}
+
+function assignChapter(open: OpenRecords): void {
+  it("gives a session its first VM", async () => {
+    await using records = await open();
+    const session = sessionOf(await insertKey(records));
+    await records.sessions.insert(session);
+    const vm = vmOf(session, { start: "pool" });
+    await records.sessions.assign(session.sessionId, vm);
+    expect(await records.sessions.find(session.sessionId)).toEqual({ ...session, vmId: vm.vmId });
+    expect(await records.vms.listLive()).toEqual([vm]);
+  });
+
+  it("gives a session a new VM after its last one ended, and keeps the old record", async () => {
+    await using records = await open();
+    const { session, vm } = await insertBoth(records);
+    await records.vms.setStatus(vm.vmId, "failed", 2000, "its process was killed");
+    const next = vmOf(session, { start: "boot" });
+    await records.sessions.assign(session.sessionId, next);
+    expect(await records.vms.find(vm.vmId)).toEqual({
+      ...vm,
+      status: "failed",
+      endedAtMs: 2000,
+      endReason: "its process was killed",
+    });
+    expect((await records.sessions.find(session.sessionId))?.vmId).toBe(next.vmId);
+  });
+
+  it("ends the record of a VM that is replaced while it counts as live: a session has one live VM", async () => {
+    await using records = await open();
+    const { session, vm } = await insertBoth(records);
+    const next = vmOf(session, { createdAtMs: 1_767_225_700_000 });
+    await records.sessions.assign(session.sessionId, next);
+    expect(await records.vms.listLive()).toEqual([next]);
+    expect(await records.vms.find(vm.vmId)).toMatchObject({ status: "failed", endedAtMs: 1_767_225_700_000 });
+  });
+
+  it("gives no VM to a session that has ended, is unknown, or is another's", async () => {
+    await using records = await open();
+    const { session, vm } = await insertBoth(records);
+    const stranger = sessionOf(await insertKey(records));
+    expect(await codeOf(records.sessions.assign(stranger.sessionId, vmOf(stranger)))).toBe("session_not_found");
+    expect(await codeOf(records.sessions.assign(session.sessionId, vmOf(stranger)))).toBe("conflict");
+    await records.sessions.end(session.sessionId, "killed", 2000);
+    expect(await codeOf(records.sessions.assign(session.sessionId, vmOf(session)))).toBe("conflict");
+    expect(await records.vms.listLive()).toEqual([vm]);
+  });
+}
+
+function vmsChapter(open: OpenRecords): void {
+  it("walks a VM through its states and keeps when and why it ended", async () => {
+    await using records = await open();
+    const { vm } = await insertBoth(records);
+    for (const status of ["suspending", "suspended", "resuming", "active"] as const) {
+      await records.vms.setStatus(vm.vmId, status, 1500);
+      expect(await records.vms.find(vm.vmId)).toEqual({ ...vm, status });
+    }
+    await records.vms.setStatus(vm.vmId, "terminated", 2000, "killed by its owner");
+    expect(await records.vms.find(vm.vmId)).toEqual({
+      ...vm,
+      status: "terminated",
+      endedAtMs: 2000,
+      endReason: "killed by its owner",
+    });
+    expect(await records.vms.listLive()).toEqual([]);
+  });
+
+  it("refuses a step that the table of states does not have, and changes nothing", async () => {
+    await using records = await open();
+    const { vm } = await insertBoth(records);
+    expect(await codeOf(records.vms.setStatus(vm.vmId, "suspended", 2000))).toBe("conflict");
+    expect(await codeOf(records.vms.setStatus(vm.vmId, "creating", 2000))).toBe("conflict");
+    expect(await records.vms.find(vm.vmId)).toEqual(vm);
+    await records.vms.setStatus(vm.vmId, "terminated", 2000, "first");
+    expect(await codeOf(records.vms.setStatus(vm.vmId, "failed", 3000, "second"))).toBe("conflict");
+    expect(await codeOf(records.vms.setStatus(vm.vmId, "terminated", 3000, "again"))).toBe("conflict");
+    expect(await records.vms.find(vm.vmId)).toMatchObject({
+      status: "terminated",
+      endedAtMs: 2000,
+      endReason: "first",
+    });
+  });
+
+  it("keeps an end without a reason", async () => {
+    await using records = await open();
+    const { vm } = await insertBoth(records);
+    await records.vms.setStatus(vm.vmId, "failed", 2000);
+    expect(await records.vms.find(vm.vmId)).toEqual({ ...vm, status: "failed", endedAtMs: 2000 });
+  });
+
+  it("finds no unknown VM and cannot change it", async () => {
+    await using records = await open();
+    const vmId = newVmId();
+    expect(await records.vms.find(vmId)).toBeUndefined();
+    expect(await codeOf(records.vms.setStatus(vmId, "failed", 1))).toBe("vm_not_found");
+  });
+}
+
+function keysChapter(open: OpenRecords): void {
+  it("numbers keys from 1 and finds them by their hash", async () => {
+    await using records = await open();
+    const [first, second] = [await insertKey(records), await insertKey(records)];
+    expect([first.keyId, second.keyId]).toEqual([1, 2]);
+    expect(await records.keys.findByHash(second.hash)).toEqual(second);
+    expect(await records.keys.findByHash("0".repeat(64))).toBeUndefined();
+    expect(await records.keys.list()).toEqual([first, second]);
+  });
+
+  it("refuses a hash that is there already", async () => {
+    await using records = await open();
+    const { keyId: _, ...key } = await insertKey(records);
+    expect(await codeOf(records.keys.insert(key))).toBe("conflict");
+  });
+
+  it("revokes a key once: the first time stays, and the key can still be found", async () => {
+    await using records = await open();
+    const key = await insertKey(records);
+    await records.keys.revoke(key.keyId, 2000);
+    await records.keys.revoke(key.keyId, 3000);
+    expect(await records.keys.findByHash(key.hash)).toEqual({ ...key, revokedAtMs: 2000 });
+  });
+
+  it("says that an unknown key cannot be revoked", async () => {
+    await using records = await open();
+    expect(await codeOf(records.keys.revoke(keyIdSchema.parse(4711), 1))).toBe("not_found");
+  });
+}

@@ -1,0 +1,145 @@
+import { keyIdSchema, memoryMibSchema, sessionIdSchema, vcpuCountSchema, vmIdSchema } from "@instavm/contract";
+import { type KeyRecord, type SessionRecord, type VmRecord, vmStatuses } from "@instavm/core";
+import type { Insertable, Selectable } from "kysely";
+import { z } from "zod";
+import type { KeyRow, SessionRow, VmRow } from "./tables.ts";
+
+const timeMs = z.int().nonnegative();
+const endMs = timeMs.nullable().transform((value) => value ?? undefined);
+const text = z.string();
+const startKinds = ["pool", "fork", "clone", "boot"] as const satisfies readonly VmRecord["start"][];
+
+const json = <T extends z.ZodType>(content: T) =>
+  text
+    .transform((value, context): unknown => {
+      try {
+        return JSON.parse(value);
+      } catch {
+        context.addIssue({ code: "custom", message: "is no JSON" });
+        return z.NEVER;
+      }
+    })
+    .pipe(content);
+
+const sessionRow = z.object({
+  session_id: sessionIdSchema,
+  key_id: keyIdSchema,
+  vcpu_count: vcpuCountSchema,
+  memory_mib: memoryMibSchema,
+  env_json: json(z.record(text, text)),
+  metadata_json: json(z.record(text, z.unknown())),
+  lifetime_s: z.number().nonnegative(),
+  created_at_ms: timeMs,
+  expires_at_ms: timeMs,
+  vm_id: vmIdSchema.nullable(),
+  ended_at_ms: endMs,
+  end_reason: z.enum(["killed", "expired"]).nullable(),
+});
+
+const vmRow = z.object({
+  vm_id: vmIdSchema,
+  session_id: sessionIdSchema,
+  status: z.enum(vmStatuses),
+  start_kind: z.enum(startKinds),
+  vcpu_count: vcpuCountSchema,
+  memory_mib: memoryMibSchema,
+  created_at_ms: timeMs,
+  ended_at_ms: endMs,
+  end_reason: text.nullable(),
+});
+
+const keyRow = z.object({
+  key_id: keyIdSchema,
+  role: z.enum(["admin", "user"]),
+  label: text,
+  hash: text,
+  created_at_ms: timeMs,
+  revoked_at_ms: endMs,
+});
+
+/** Throws a `ZodError` on a row that no release writes. */
+export function readSession(row: SessionRow): SessionRecord {
+  const seen = sessionRow.parse(row);
+  return {
+    sessionId: seen.session_id,
+    keyId: seen.key_id,
+    shape: { vcpuCount: seen.vcpu_count, memoryMib: seen.memory_mib },
+    env: seen.env_json,
+    metadata: seen.metadata_json,
+    lifetimeS: seen.lifetime_s,
+    createdAtMs: seen.created_at_ms,
+    expiresAtMs: seen.expires_at_ms,
+    vmId: seen.vm_id ?? undefined,
+    endedAtMs: seen.ended_at_ms,
+    endReason: seen.end_reason ?? undefined,
+  };
+}
+
+/** Throws a `ZodError` on a row that no release writes. */
+export function readVm(row: VmRow): VmRecord {
+  const seen = vmRow.parse(row);
+  return {
+    vmId: seen.vm_id,
+    sessionId: seen.session_id,
+    status: seen.status,
+    start: seen.start_kind,
+    shape: { vcpuCount: seen.vcpu_count, memoryMib: seen.memory_mib },
+    createdAtMs: seen.created_at_ms,
+    endedAtMs: seen.ended_at_ms,
+    endReason: seen.end_reason ?? undefined,
+  };
+}
+
+/** Throws a `ZodError` on a row that no release writes. */
+export function readKey(row: Selectable<KeyRow>): KeyRecord {
+  const seen = keyRow.parse(row);
+  return {
+    keyId: seen.key_id,
+    role: seen.role,
+    label: seen.label,
+    hash: seen.hash,
+    createdAtMs: seen.created_at_ms,
+    revokedAtMs: seen.revoked_at_ms,
+  };
+}
+
+export function sessionRowOf(session: SessionRecord): SessionRow {
+  return {
+    session_id: session.sessionId,
+    key_id: session.keyId,
+    vcpu_count: session.shape.vcpuCount,
+    memory_mib: session.shape.memoryMib,
+    env_json: JSON.stringify(session.env),
+    metadata_json: JSON.stringify(session.metadata),
+    lifetime_s: session.lifetimeS,
+    created_at_ms: session.createdAtMs,
+    expires_at_ms: session.expiresAtMs,
+    vm_id: session.vmId ?? null,
+    ended_at_ms: session.endedAtMs ?? null,
+    end_reason: session.endReason ?? null,
+  };
+}
+
+export function vmRowOf(vm: VmRecord): VmRow {
+  return {
+    vm_id: vm.vmId,
+    session_id: vm.sessionId,
+    status: vm.status,
+    start_kind: vm.start,
+    vcpu_count: vm.shape.vcpuCount,
+    memory_mib: vm.shape.memoryMib,
+    created_at_ms: vm.createdAtMs,
+    ended_at_ms: vm.endedAtMs ?? null,
+    end_reason: vm.endReason ?? null,
+  };
+}
+
+export function keyRowOf(key: Omit<KeyRecord, "keyId">): Insertable<KeyRow> {
+  return {
+    role: key.role,
+    label: key.label,
+    hash: key.hash,
+    created_at_ms: key.createdAtMs,
+    revoked_at_ms: key.revokedAtMs ?? null,
+  };
+}

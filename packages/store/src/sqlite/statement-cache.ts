@@ -1,0 +1,39 @@
+import type { DatabaseSync, SQLInputValue, StatementSync } from "node:sqlite";
+import { InstaVmError } from "@instavm/contract";
+import type { SqliteDatabase, SqliteStatement } from "kysely";
+
+/** Queries are few and fixed; more than this many would be a query that is built from data. */
+const keptStatements = 100;
+
+/** Node's built-in SQLite in the shape that Kysely's SQLite driver expects; each statement is prepared once. */
+export function kyselyDatabase(database: DatabaseSync): SqliteDatabase {
+  const statements = new Map<string, SqliteStatement>();
+  return {
+    close: () => {
+      if (database.isOpen) database.close();
+    },
+    prepare: (text) => {
+      const kept = statements.get(text);
+      if (kept !== undefined) return kept;
+      const statement = kyselyStatement(database.prepare(text));
+      if (statements.size >= keptStatements) statements.clear();
+      statements.set(text, statement);
+      return statement;
+    },
+  };
+}
+
+function kyselyStatement(statement: StatementSync): SqliteStatement {
+  return {
+    reader: statement.columns().length > 0,
+    all: (parameters) => statement.all(...parameters.map(inputValue)),
+    run: (parameters) => statement.run(...parameters.map(inputValue)),
+    iterate: (parameters) => statement.iterate(...parameters.map(inputValue)),
+  };
+}
+
+function inputValue(value: unknown): SQLInputValue {
+  if (value === null || typeof value === "string" || typeof value === "number" || typeof value === "bigint")
+    return value;
+  throw new InstaVmError("internal", `A value of type ${typeof value} cannot be stored in SQLite.`);
+}
