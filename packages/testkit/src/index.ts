@@ -1,1 +1,14 @@
-export {};
+export { eventually, settle } from "./eventually.ts";
+export { type Fault, Faults } from "./faults.ts";
+export { ManualClock } from "./manual-clock.ts";
+export { type LogLine, RecordingLog } from "./recording-log.ts";
+export { sampleKeyId, sampleSessionId, sampleVmId } from "./samples.ts";
+export { SeededChance } from "./seeded-chance.ts";
+export { type FakeServer, FakeWorld, nothing, type Remains } from "./world/fake-world.ts";
+export type { Guest } from "./world/guest.ts";
+export type { GuestFaults, GuestState } from "./world/guest-state.ts";
+export { MachineRoom, type Process } from "./world/machine-room.ts";
+export { openMemoryRecords, RecordTables } from "./world/memory-records.ts";
+export { RoomEngine } from "./world/room-engine.ts";
+export { RoomDirectories, RoomImages, RoomTemplates } from "./world/room-files.ts";
+export { RoomLink } from "./world/room-link.ts";

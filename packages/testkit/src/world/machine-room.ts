@@ -1,0 +1,107 @@
+import type { VmId } from "@instavm/contract";
+import type { Clock, EndReason, Template } from "@instavm/core";
+import type { FakeAgentSession } from "./fake-session.ts";
+import { Guest } from "./guest.ts";
+import type { GuestState } from "./guest-state.ts";
+
+/** A pretend VM process. */
+export interface Process {
+  readonly vmId: VmId;
+  readonly pid: number;
+  readonly socketPath: string;
+  readonly guest: Guest;
+  /** How it was started. */
+  readonly origin: "boot" | "clone";
+  readonly ended: Promise<EndReason>;
+  readonly end: (reason: EndReason) => void;
+  priority: "normal" | "background";
+  isPaused: boolean;
+  session: FakeAgentSession | undefined;
+}
+
+/** What a machine leaves on the pretend disk. */
+export interface SavedFile {
+  readonly state?: GuestState;
+}
+
+/** A pretend host machine: its processes and files outlive every server that runs on it. */
+export class MachineRoom {
+  readonly processes = new Map<VmId, Process>();
+  readonly directories = new Set<VmId>();
+  readonly files = new Map<string, SavedFile>();
+  /** Directories of template drafts that are neither committed nor discarded. */
+  readonly drafts = new Set<string>();
+  readonly templates = new Map<string, Template>();
+  /** Called with each new guest before it runs: a test makes it misbehave. */
+  onGuest: (guest: Guest, origin: "boot" | "clone") => void = () => {};
+  /** The base image is built. */
+  hasImage = true;
+  /** Change it to make what was saved before unusable. */
+  engineFingerprint = "fake 1.0 none";
+  readonly #clock: Clock;
+  #drafts = 0;
+  #pid = 1000;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  /** Sessions that are open now. */
+  get openSessions(): number {
+    return [...this.processes.values()].filter(({ session }) => session?.isOpen === true).length;
+  }
+
+  /** A directory that no draft had before. */
+  newDraftDirectory(): string {
+    this.#drafts += 1;
+    return `/room/templates/${this.#drafts}`;
+  }
+
+  /** The guest of a running VM. */
+  guest(vmId: VmId | undefined): Guest {
+    const process = vmId === undefined ? undefined : this.processes.get(vmId);
+    if (process === undefined) throw new Error(`no VM ${String(vmId)} runs`);
+    return process.guest;
+  }
+
+  /** Ends a VM's process as `kill -9` does. */
+  kill(vmId: VmId | undefined): void {
+    const process = vmId === undefined ? undefined : this.processes.get(vmId);
+    process?.end({ kind: "signalled", signal: 9 });
+  }
+
+  /** Loses the memory file of every template, as a careless administrator does. */
+  loseTemplateFiles(): void {
+    for (const { files } of this.templates.values()) this.files.delete(files.memoryPath);
+  }
+
+  /** What a server that is killed leaves behind of its links: nothing. The VMs run on. */
+  dropSessions(): void {
+    for (const { session } of this.processes.values()) session?.close(new Error("the server is gone"));
+  }
+
+  start(vmId: VmId, options: { readonly origin: "boot" | "clone"; readonly state?: GuestState }): Process {
+    const { promise, resolve } = Promise.withResolvers<EndReason>();
+    const guest = new Guest(this.#clock, options.state);
+    const process: Process = {
+      vmId,
+      pid: (this.#pid += 1),
+      socketPath: `/room/vms/${vmId}/agent.sock`,
+      guest,
+      origin: options.origin,
+      ended: promise,
+      end: (reason) => {
+        if (!this.processes.delete(vmId)) return;
+        process.session?.close(new Error("the VM's process ended"));
+        resolve(reason);
+      },
+      priority: "normal",
+      isPaused: false,
+      session: undefined,
+    };
+    guest.crash = () => process.end({ kind: "signalled", signal: 11 });
+    this.onGuest(guest, options.origin);
+    this.processes.set(vmId, process);
+    return process;
+  }
+}

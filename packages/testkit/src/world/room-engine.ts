@@ -1,0 +1,142 @@
+import { InstaVmError, type VmId } from "@instavm/contract";
+import type {
+  BootConfig,
+  CloneConfig,
+  EndedMachine,
+  Engine,
+  EngineFacts,
+  PausedMachine,
+  RunningMachine,
+  Waiting,
+} from "@instavm/core";
+import type { Faults } from "../faults.ts";
+import { copyOf } from "./guest-state.ts";
+import type { MachineRoom, Process } from "./machine-room.ts";
+
+/** An engine whose VMs are entries of a `MachineRoom`. */
+export class RoomEngine implements Engine {
+  readonly #room: MachineRoom;
+  readonly #faults: Faults;
+
+  constructor(room: MachineRoom, faults: Faults) {
+    this.#room = room;
+    this.#faults = faults;
+  }
+
+  facts(waiting?: Waiting): Promise<EngineFacts> {
+    return this.#faults.call("engine.facts", waiting?.signal, () => ({
+      name: "fake",
+      version: "1.0",
+      accelerator: "none",
+      acceleratorReason: "nothing is emulated",
+      fingerprint: this.#room.engineFingerprint,
+    }));
+  }
+
+  boot(config: BootConfig, waiting?: Waiting): Promise<RunningMachine> {
+    return this.#faults.call("engine.boot", waiting?.signal, () => {
+      this.#checkDirectory(config.vmId);
+      const process = this.#room.start(config.vmId, { origin: "boot" });
+      return this.#running(process, config.memoryPath);
+    });
+  }
+
+  clone(config: CloneConfig, waiting?: Waiting): Promise<RunningMachine> {
+    return this.#faults.call("engine.clone", waiting?.signal, () => {
+      this.#checkDirectory(config.vmId);
+      const { statePath, memoryPath, diskPath } = config.source;
+      const saved = this.#room.files.get(statePath)?.state;
+      if (saved === undefined || !this.#room.files.has(memoryPath) || !this.#room.files.has(diskPath)) {
+        throw new InstaVmError("engine_failed", `the saved state ${statePath} is not whole`);
+      }
+      const state = copyOf(saved);
+      const process = this.#room.start(config.vmId, { origin: "clone", state });
+      process.priority = config.priority;
+      return this.#running(process);
+    });
+  }
+
+  running(waiting?: Waiting): Promise<readonly VmId[]> {
+    return this.#faults.call("engine.running", waiting?.signal, () => [...this.#room.processes.keys()]);
+  }
+
+  adopt(vmId: VmId, _directory: string, waiting?: Waiting): Promise<RunningMachine | undefined> {
+    return this.#faults.call("engine.adopt", waiting?.signal, () => {
+      const process = this.#room.processes.get(vmId);
+      return process === undefined ? undefined : this.#running(process);
+    });
+  }
+
+  #checkDirectory(vmId: VmId): void {
+    if (!this.#room.directories.has(vmId)) {
+      throw new InstaVmError("engine_failed", `the directory of VM ${vmId} does not exist`);
+    }
+  }
+
+  #running(process: Process, memoryPath?: string): RunningMachine {
+    const { vmId, pid, socketPath } = process;
+    const shared = this.#shared(process);
+    return {
+      ...shared,
+      phase: "running",
+      pid,
+      agentSocketPath: socketPath,
+      pause: (waiting) =>
+        this.#faults.call("machine.pause", waiting?.signal, () => {
+          this.#check(process);
+          process.isPaused = true;
+          return this.#paused(process, memoryPath);
+        }),
+      prioritise: (waiting) =>
+        this.#faults.call("machine.prioritise", waiting?.signal, () => {
+          this.#check(process);
+          process.priority = "normal";
+        }),
+      vmId,
+    };
+  }
+
+  #paused(process: Process, memoryPath: string | undefined): PausedMachine {
+    const save = (name: string, path: string, waiting?: Waiting): Promise<void> =>
+      this.#faults.call(name, waiting?.signal, () => {
+        this.#check(process);
+        this.#room.files.set(path, { state: copyOf(process.guest.state) });
+        if (memoryPath !== undefined) this.#room.files.set(memoryPath, {});
+      });
+    return {
+      ...this.#shared(process),
+      phase: "paused",
+      saveDeviceState: (path, waiting) => {
+        if (process.session?.isOpen === true) throw new Error("a state was saved with a session open");
+        return save("machine.saveDeviceState", path, waiting);
+      },
+      saveDisk: (path, waiting) => save("machine.saveDisk", path, waiting),
+      resume: (waiting) =>
+        this.#faults.call("machine.resume", waiting?.signal, () => {
+          this.#check(process);
+          process.isPaused = false;
+          return this.#running(process, memoryPath);
+        }),
+    };
+  }
+
+  #shared(process: Process): Pick<RunningMachine, "vmId" | "ended" | "end"> {
+    const { vmId } = process;
+    const ended = (async (): Promise<EndedMachine> => ({ phase: "ended", vmId, reason: await process.ended }))();
+    return {
+      vmId,
+      ended,
+      end: (waiting) =>
+        this.#faults.call("machine.end", waiting?.signal, () => {
+          process.end({ kind: "signalled", signal: 9 });
+          return ended;
+        }),
+    };
+  }
+
+  #check(process: Process): void {
+    if (this.#room.processes.get(process.vmId) !== process) {
+      throw new InstaVmError("vm_lost", `VM ${process.vmId}: its process ended`);
+    }
+  }
+}
