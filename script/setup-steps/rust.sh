@@ -63,8 +63,8 @@ setup_rust() {
   fi
 }
 
-readonly agent_binary="$cargo_target_dir/x86_64-unknown-linux-gnu/release/instavm-agent"
-readonly launcher_binary="$cargo_target_dir/x86_64-unknown-linux-gnu/release/instavm-launcher"
+readonly agent_binary="$cargo_target_dir/release/instavm-agent"
+readonly launcher_binary="$cargo_target_dir/release/instavm-launcher"
 
 rust_hash() { hash_of Cargo.toml Cargo.lock guest launcher protocol/instavm $(cd "$root" && ls -d .cargo 2>/dev/null); }
 rust_is_fresh() { is_fresh rust "$(rust_hash)" "$agent_binary" "$launcher_binary"; }

@@ -1,0 +1,56 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { adminClient, endProcess, forgetPid, isAnswering, localServer, runningPid } from "../local-server.ts";
+import type { LocalServer } from "../local-server.ts";
+
+/** `script/stop`: ends the server that `script/quickstart` started, the admin key's sessions, the pool and the launcher. */
+
+await stop(localServer(process.env));
+
+async function stop(server: LocalServer): Promise<void> {
+  const pid = runningPid(server);
+  if (pid === undefined) {
+    const answers = await isAnswering(server);
+    console.log(answers ? `The server at ${server.baseUrl} was not started by script/quickstart: stop it where it runs.` : "No server runs.");
+    process.exitCode = answers ? 1 : 0;
+    return;
+  }
+  await endSessions(server);
+  if (!(await endProcess(pid, 30_000))) {
+    console.error(`error: the server, pid ${String(pid)}, still runs 30 s after SIGTERM.\nnext:  kill -9 ${String(pid)}`);
+    process.exitCode = 1;
+    return;
+  }
+  forgetPid(server);
+  console.log(`server stopped (pid ${String(pid)})`);
+  await endLauncher(server);
+}
+
+async function endSessions(server: LocalServer): Promise<void> {
+  if (!(await isAnswering(server))) return;
+  const client = adminClient(server);
+  const sessions = await client.listSessions({ limit: 1000 });
+  await Promise.all(sessions.map(async (session) => await client.kill(session.sessionId)));
+  if (sessions.length > 0) console.log(`sessions ended: ${String(sessions.length)}`);
+}
+
+/** The launcher ends by itself when nothing is left to watch; VMs of other keys' sessions live on and keep it. */
+async function endLauncher(server: LocalServer): Promise<void> {
+  const pid = Number.parseInt(readOrEmpty(join(server.stateDirectory, "launcher.lock")), 10);
+  if (!Number.isInteger(pid) || pid <= 1) return;
+  const children = readOrEmpty(`/proc/${String(pid)}/task/${String(pid)}/children`).trim();
+  if (children === "") {
+    await endProcess(pid, 10_000);
+    console.log(`launcher stopped (pid ${String(pid)})`);
+  } else {
+    console.log(`Left running: launcher (pid ${String(pid)}) with VMs of other keys' sessions (pids ${children}).`);
+  }
+}
+
+function readOrEmpty(path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    return "";
+  }
+}
