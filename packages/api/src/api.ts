@@ -1,8 +1,9 @@
 import { InstaVmError, bodyLimitBytes } from "@instavm/contract";
-import type { Clock, KeyRecords, Log, Sessions } from "@instavm/core";
+import type { Clock, Log, Sessions } from "@instavm/core";
 import { fastify } from "fastify";
 import type { FastifyError, FastifyInstance } from "fastify";
 import { Authenticator } from "./auth/authenticator.ts";
+import type { KeyLookup } from "./auth/authenticator.ts";
 import { answerBrokenRequest } from "./http/broken-request.ts";
 import { CallsInFlight } from "./http/calls-in-flight.ts";
 import { answerErrors, sendError } from "./http/error-answer.ts";
@@ -17,7 +18,7 @@ import { sessionRoutes } from "./routes/session-routes.ts";
 /** What the API stands on. */
 export interface ApiParts {
   readonly sessions: Sessions;
-  readonly keys: Pick<KeyRecords, "findByHash">;
+  readonly keys: KeyLookup;
   readonly host: HostFacts;
   readonly clock: Pick<Clock, "nowMs" | "monotonicMs">;
   readonly log: Log;

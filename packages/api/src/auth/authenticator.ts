@@ -1,12 +1,17 @@
 import type { IncomingHttpHeaders } from "node:http";
 import { InstaVmError } from "@instavm/contract";
 import type { Caller, Clock, KeyRecords } from "@instavm/core";
-import { hashApiKey } from "./api-key.ts";
 
 const cacheLimit = 1000;
 /** A revoked key works this much longer at most. */
 const cacheTtlMs = 10_000;
 const keyLengthLimit = 512;
+
+/** The records of keys, and how a key becomes the hash that they are found by. */
+export interface KeyLookup {
+  readonly hash: (key: string) => string;
+  readonly findByHash: KeyRecords["findByHash"];
+}
 
 interface CacheEntry {
   readonly caller: Caller;
@@ -15,11 +20,11 @@ interface CacheEntry {
 
 /** Turns keys into callers. Only hashes are compared and kept, so timing tells nothing about a key. */
 export class Authenticator {
-  readonly #keys: Pick<KeyRecords, "findByHash">;
+  readonly #keys: KeyLookup;
   readonly #clock: Pick<Clock, "monotonicMs">;
   readonly #cache = new Map<string, CacheEntry>();
 
-  constructor(keys: Pick<KeyRecords, "findByHash">, clock: Pick<Clock, "monotonicMs">) {
+  constructor(keys: KeyLookup, clock: Pick<Clock, "monotonicMs">) {
     this.#keys = keys;
     this.#clock = clock;
   }
@@ -27,7 +32,7 @@ export class Authenticator {
   /** Throws `unauthorized` for a key that is unknown or revoked. Reads no record for a key seen a moment ago. */
   async authenticate(key: string): Promise<Caller> {
     if (key.length > keyLengthLimit) throw wrongKey();
-    const keyHash = hashApiKey(key);
+    const keyHash = this.#keys.hash(key);
     const nowMs = this.#clock.monotonicMs();
     const cached = this.#cache.get(keyHash);
     if (cached !== undefined && cached.untilMs > nowMs) return cached.caller;

@@ -67,22 +67,22 @@ describe("a key", () => {
     await using server = await startApi();
     const status = async (headers: Record<string, string>): Promise<number> =>
       (await fetch(`${server.url}/v1/sessions/sandboxes`, { headers })).status;
-    expect(await status({ "x-api-key": server.userKey })).toBe(200);
-    expect(await status({ authorization: `Bearer ${server.userKey}` })).toBe(200);
-    expect(await status({ authorization: `bearer  ${server.userKey}` })).toBe(200);
+    expect(await status({ "x-api-key": server.keys.userKey })).toBe(200);
+    expect(await status({ authorization: `Bearer ${server.keys.userKey}` })).toBe(200);
+    expect(await status({ authorization: `bearer  ${server.keys.userKey}` })).toBe(200);
     expect(await status({})).toBe(401);
     expect(await status({ "x-api-key": "" })).toBe(401);
-    expect(await status({ "x-api-key": `${server.userKey}x` })).toBe(401);
+    expect(await status({ "x-api-key": `${server.keys.userKey}x` })).toBe(401);
     expect(await status({ "x-api-key": "x".repeat(8000) })).toBe(401);
-    expect(await status({ authorization: `Basic ${server.userKey}` })).toBe(401);
-    expect(await status({ "x-api-key": "wrong", authorization: `Bearer ${server.userKey}` })).toBe(401);
+    expect(await status({ authorization: `Basic ${server.keys.userKey}` })).toBe(401);
+    expect(await status({ "x-api-key": "wrong", authorization: `Bearer ${server.keys.userKey}` })).toBe(401);
   });
 
   it("that is sent twice is refused", async () => {
     await using server = await startApi();
     const head = `GET /v1/sessions/sandboxes HTTP/1.1\r\nhost: a\r\nconnection: close\r\n`;
     const answer = await sendRaw(server.port, [
-      `${head}x-api-key: ${server.userKey}\r\nx-api-key: ${server.userKey}\r\n\r\n`,
+      `${head}x-api-key: ${server.keys.userKey}\r\nx-api-key: ${server.keys.userKey}\r\n\r\n`,
     ]);
     expect(rawProblem(answer)).toMatchObject({ status: 401, code: "unauthorized" });
   });
@@ -99,7 +99,7 @@ describe("a key", () => {
   it("is looked up once for many calls", async () => {
     await using server = await startApi();
     for (let call = 0; call < 10; call += 1) await server.get("/v1/sessions/sandboxes");
-    expect(server.lookups()).toBe(1);
+    expect(server.keys.lookups).toBe(1);
   });
 });
 
@@ -174,14 +174,14 @@ describe("a body", () => {
 
   it("of more than anybody would send is refused at once", async () => {
     await using server = await startApi();
-    const head = `POST /execute HTTP/1.1\r\nhost: a\r\nx-api-key: ${server.adminKey}\r\ncontent-type: application/json\r\n`;
+    const head = `POST /execute HTTP/1.1\r\nhost: a\r\nx-api-key: ${server.keys.adminKey}\r\ncontent-type: application/json\r\n`;
     const answer = await sendRaw(server.port, [`${head}content-length: 1000000000000\r\n\r\n{"comm`]);
     expect(rawProblem(answer)).toMatchObject({ status: 413 });
   });
 
   it("without a length is cut off at the limit", async () => {
     await using server = await startApi();
-    const head = `POST /kill HTTP/1.1\r\nhost: a\r\nx-api-key: ${server.adminKey}\r\ncontent-type: application/json\r\n`;
+    const head = `POST /kill HTTP/1.1\r\nhost: a\r\nx-api-key: ${server.keys.adminKey}\r\ncontent-type: application/json\r\n`;
     const chunk = `${(65_536).toString(16)}\r\n${"x".repeat(65_536)}\r\n`;
     const answer = await sendRaw(server.port, [
       `${head}connection: close\r\ntransfer-encoding: chunked\r\n\r\n`,
@@ -241,7 +241,7 @@ describe("a slow client", () => {
 
   it("loses its connection when its body takes too long", async () => {
     await using server = await startApi({ patience });
-    const head = `POST /execute HTTP/1.1\r\nhost: a\r\nx-api-key: ${server.adminKey}\r\ncontent-type: application/json\r\n`;
+    const head = `POST /execute HTTP/1.1\r\nhost: a\r\nx-api-key: ${server.keys.adminKey}\r\ncontent-type: application/json\r\n`;
     const answer = await sendRaw(server.port, [`${head}content-length: 1000\r\n\r\n`, ...drip], 50);
     expect(rawProblem(answer)).toMatchObject({ status: 408, code: "timeout" });
   });

@@ -54,6 +54,6 @@ describe("GET /metrics", () => {
   it("is refused to others", async () => {
     await using server = await startApi();
     expect((await fetch(`${server.url}/metrics`)).status).toBe(401);
-    expect((await server.get("/metrics", { headers: { "x-api-key": server.userKey } })).status).toBe(403);
+    expect((await server.get("/metrics", { headers: { "x-api-key": server.keys.userKey } })).status).toBe(403);
   });
 });

@@ -34,7 +34,7 @@ describe("POST /v1/sessions/session", () => {
       const init = { method: "POST", body: JSON.stringify(body), headers: { "content-type": "application/json" } };
       return (await fetch(server.url + path, init)).status;
     };
-    expect(await send({ api_key: server.userKey })).toBe(200);
+    expect(await send({ api_key: server.keys.userKey })).toBe(200);
     expect(await send({ api_key: "sk_wrong" })).toBe(401);
     expect(await send({ api_key: 7 })).toBe(401);
     expect(await send({})).toBe(401);
@@ -94,7 +94,7 @@ describe("an existing session", () => {
   it("does not exist for another key", async () => {
     await using server = await startApi();
     const { session_id: id } = await create(server);
-    const other = { "x-api-key": server.userKey };
+    const other = { "x-api-key": server.keys.userKey };
     const answers = await Promise.all([
       server.get(`${path}/${id}`, { headers: other }),
       server.get(`${path}/${id}`, { method: "DELETE", headers: other }),

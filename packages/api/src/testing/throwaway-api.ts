@@ -1,9 +1,9 @@
 import { connect } from "node:net";
-import type { HostStatus, KeyRecord, Log } from "@instavm/core";
+import type { HostStatus, Log } from "@instavm/core";
 import { createApi } from "../api.ts";
 import type { Api, ApiParts } from "../api.ts";
-import { hashApiKey, newApiKey } from "../auth/api-key.ts";
-import { MemorySessions, adminKeyId, userKeyId } from "./memory-sessions.ts";
+import { MemoryKeys } from "./memory-keys.ts";
+import { MemorySessions } from "./memory-sessions.ts";
 
 /** A listening API on a free port, over sessions in memory, with one admin's key and one user's. */
 export interface ThrowawayApi extends AsyncDisposable {
@@ -11,11 +11,7 @@ export interface ThrowawayApi extends AsyncDisposable {
   readonly url: string;
   readonly port: number;
   readonly sessions: MemorySessions;
-  readonly adminKey: string;
-  readonly userKey: string;
-  /** How often a key was looked up in the records. */
-  readonly lookups: () => number;
-  readonly revoke: (key: string) => void;
+  readonly keys: MemoryKeys;
   readonly logged: readonly LoggedEvent[];
   /** Sends JSON with the admin's key. */
   post(path: string, body: unknown, headers?: Record<string, string>): Promise<Response>;
@@ -44,20 +40,11 @@ export const hostStatus: HostStatus = {
 /** Starts one; `await using` stops it. */
 export async function startApi(changes: Partial<ApiParts> = {}, port = 0): Promise<ThrowawayApi> {
   const sessions = new MemorySessions();
-  const [adminKey, userKey] = [newApiKey(), newApiKey()];
-  const records = new Map<string, KeyRecord>(
-    [record(adminKey, "admin"), record(userKey, "user")].map((key) => [key.hash, key]),
-  );
+  const keys = new MemoryKeys();
   const logged: LoggedEvent[] = [];
-  let lookups = 0;
   const api = createApi({
     sessions,
-    keys: {
-      findByHash: async (hash) => {
-        lookups += 1;
-        return records.get(hash);
-      },
-    },
+    keys,
     host: { version: "0.0.0-test", status: () => hostStatus },
     clock: { nowMs: () => Date.now(), monotonicMs: () => performance.now() },
     log: logTo(logged),
@@ -65,16 +52,13 @@ export async function startApi(changes: Partial<ApiParts> = {}, port = 0): Promi
   });
   const url = await api.listen({ host: "127.0.0.1", port });
   const get = async (path: string, init: RequestInit = {}): Promise<Response> =>
-    fetch(url + path, { ...init, headers: { "x-api-key": adminKey, ...headersOf(init) } });
+    fetch(url + path, { ...init, headers: { "x-api-key": keys.adminKey, ...headersOf(init) } });
   return {
     api,
     url,
     port: Number(new URL(url).port),
     sessions,
-    adminKey,
-    userKey,
-    lookups: () => lookups,
-    revoke: (key) => records.delete(hashApiKey(key)),
+    keys,
     logged,
     get,
     post: async (path, body, headers = {}) =>
@@ -104,11 +88,6 @@ export async function sendRaw(port: number, pieces: readonly string[], gapMs = 0
     await new Promise((wake) => setTimeout(wake, gapMs));
   }
   return promise;
-}
-
-function record(key: string, role: "admin" | "user"): KeyRecord {
-  const keyId = role === "admin" ? adminKeyId : userKeyId;
-  return { keyId, role, label: role, hash: hashApiKey(key), createdAtMs: 0, revokedAtMs: undefined };
 }
 
 function headersOf(init: RequestInit): Record<string, string> {
