@@ -4,6 +4,7 @@ export { ManualClock } from "./manual-clock.ts";
 export { type LogLine, RecordingLog } from "./recording-log.ts";
 export { sampleKeyId, sampleSessionId, sampleVmId } from "./samples.ts";
 export { SeededChance } from "./seeded-chance.ts";
+export { FakeClient, type FakeCreate, type FakeRun } from "./world/fake-client.ts";
 export { type FakeServer, FakeWorld, nothing, type Remains } from "./world/fake-world.ts";
 export type { Guest } from "./world/guest.ts";
 export type { GuestFaults, GuestState } from "./world/guest-state.ts";

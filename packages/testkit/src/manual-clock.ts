@@ -55,6 +55,15 @@ export class ManualClock implements Clock {
     this.#elapsedMs = untilMs;
   }
 
+  /** Lets time pass in small steps until it is so; rejects with the text after an hour of this clock. */
+  async passUntil(isSo: () => boolean, text: string): Promise<void> {
+    const deadlineMs = this.#elapsedMs + 3_600_000;
+    for (let stepMs = 10; !isSo(); stepMs = Math.min(2 * stepMs, 1_000)) {
+      if (this.#elapsedMs > deadlineMs) throw new Error(`never came true: ${text}`);
+      await this.advance(stepMs);
+    }
+  }
+
   #earliest(untilMs: number): Timer | undefined {
     let earliest: Timer | undefined;
     for (const timer of this.#timers) {
