@@ -4,7 +4,7 @@
 # What running InstaVM and building its image takes, beside Node and Rust.
 readonly base_packages=(ca-certificates gcc libc6-dev qemu-system-x86 mmdebstrap debian-archive-keyring erofs-utils e2fsprogs)
 # What the tests and the benchmark compare with or look through.
-readonly test_packages=(bubblewrap runsc python3 iproute2 procps)
+readonly test_packages=(curl bubblewrap runsc python3 iproute2 procps)
 
 package_installed() {
   [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
