@@ -9,3 +9,4 @@ export * from "./operations.ts";
 export * from "./sessions.ts";
 export * from "./shape.ts";
 export * from "./time.ts";
+export * from "./version.ts";

@@ -1,7 +1,7 @@
 import { InstaVmError, commandLimitBytes, executeAnswerMarginMs, operations } from "@instavm/contract";
 import type { Sessions } from "@instavm/core";
 import { executeAnswer } from "../answers/execute-answer.ts";
-import { withDeadline } from "../http/deadline.ts";
+import { answerBy } from "../http/deadline.ts";
 import { keyRoute } from "../http/route.ts";
 import type { Route } from "../http/route.ts";
 import { tooLarge } from "../http/too-large.ts";
@@ -15,16 +15,15 @@ export function executeRoute(sessions: Sessions): Route {
     const commandBytes = Buffer.byteLength(body.command);
     if (commandBytes > commandLimitBytes) throw tooLarge("The command", commandBytes, commandLimitBytes);
     const timeoutMs = body.timeout * 1000;
+    const limitMs = timeoutMs - executeAnswerMarginMs;
     const request = {
       sessionId: body.session_id,
       code: body.command,
       language: body.language ?? undefined,
-      limitMs: timeoutMs - executeAnswerMarginMs,
+      limitMs,
     };
     const deadline = { ms: timeoutMs - lastResortMarginMs, error: () => noAnswer(body.timeout) };
-    const result = await withDeadline(signal, deadline, async (inTime) =>
-      sessions.execute(caller, request, { signal: inTime }),
-    );
+    const result = await answerBy(deadline, sessions.execute(caller, request, { signal, timeoutMs: limitMs }));
     return executeAnswer(body.session_id, result);
   });
 }

@@ -100,10 +100,17 @@ export class SessionService implements Sessions {
     const session = await this.#own(caller, request.sessionId);
     const end = endOf(session, clock.nowMs());
     if (end !== undefined) throw end;
-    using deadline = this.#startDeadline({ signal });
+    const startedAtMs = clock.monotonicMs();
+    using deadline = this.#startDeadline({ ...waiting, signal });
     const live = await vms.live(session, deadline.signal);
     deadline[Symbol.dispose]();
-    const cell = await runOn(live, { session, request, bounds: { clock, signal, ...settings } });
+    // The caller's time also runs while a VM is started.
+    const limitMs = Math.max(1, Math.floor(request.limitMs - (clock.monotonicMs() - startedAtMs)));
+    const cell = await runOn(live, {
+      session,
+      request: { ...request, limitMs },
+      bounds: { clock, signal, ...settings },
+    });
     return resultOf(cell, live);
   }
 

@@ -35,7 +35,7 @@ export interface ExecuteRequest {
   readonly code: string;
   /** Undefined = the guest decides by looking at the code. */
   readonly language: "python" | "bash" | undefined;
-  /** How long the code may run, in ms. */
+  /** How long the code may run, in ms; a VM that must be started first takes its time from it. */
   readonly limitMs: number;
 }
 
@@ -75,7 +75,10 @@ export interface Sessions {
   list(caller: Caller, options: { readonly limit: number }): Promise<readonly SessionView[]>;
   /** Ends the session and its VM. Throws `forbidden` for those of others, `session_not_found` when it is unknown or has ended. */
   kill(caller: Caller, sessionId: SessionId, waiting?: Waiting): Promise<SessionView>;
-  /** Runs code. A session whose VM is dead gets a fresh one, which `start` and `readyMs` say. */
+  /**
+   * Runs code. A session whose VM is dead gets a fresh one, which `start` and `readyMs` say; the time that takes
+   * counts against the code's limit, and is bounded by the caller's `timeoutMs`.
+   */
   execute(caller: Caller, request: ExecuteRequest, waiting?: Waiting): Promise<ExecuteResult>;
 }
 
