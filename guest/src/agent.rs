@@ -1,0 +1,149 @@
+//! What all calls share, and which service a call goes to.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::calls::{exec, figures, run_code};
+use crate::code::CodeBudget;
+use crate::failure::CallError;
+use crate::image::Image;
+use crate::link::stream::Call;
+use crate::process::account::Account;
+use crate::process::command::Starter;
+use crate::process::environment::Variables;
+use crate::process::group::Groups;
+use crate::process::reaper::Reaper;
+use crate::proto::{open, outcome, Pong};
+
+/// Longest payload of a Ping, in bytes.
+const MAX_PING_BYTES: usize = 4096;
+
+/// Where the agent runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Surroundings {
+    /// PID 1 of a VM: owns the clock, the hostname, the entropy.
+    Vm,
+    /// A process among others, for tests.
+    Elsewhere,
+}
+
+/// The agent's state.
+#[derive(Debug)]
+pub struct Agent {
+    /// PID 1, or not.
+    pub surroundings: Surroundings,
+    /// The image's defaults.
+    pub image: Image,
+    /// Starts processes.
+    pub starter: Starter,
+    /// A directory of the agent's own, for files that live as long as a call.
+    pub directory: PathBuf,
+    /// Bounds the code that is held in memory.
+    pub code_budget: Arc<CodeBudget>,
+    installed: Mutex<Variables>,
+    boot_id: [u8; 16],
+}
+
+impl Agent {
+    /// An agent that keeps its files in `directory`, which exists.
+    pub fn new(
+        surroundings: Surroundings,
+        image: Image,
+        groups: Groups,
+        directory: &Path,
+    ) -> io::Result<Self> {
+        let mut boot_id = [0; 16];
+        File::open("/dev/urandom")?.read_exact(&mut boot_id)?;
+        Ok(Self {
+            surroundings,
+            image,
+            starter: Starter {
+                reaper: Reaper::default(),
+                groups,
+                null: File::open("/dev/null")?.into(),
+            },
+            directory: directory.to_owned(),
+            code_budget: Arc::new(CodeBudget::for_this_machine()),
+            installed: Mutex::default(),
+            boot_id,
+        })
+    }
+
+    /// Random per start; tells the host one boot from another.
+    pub fn boot_id(&self) -> &[u8; 16] {
+        &self.boot_id
+    }
+
+    /// The environment of every program: the image's and what the host installed.
+    pub fn base_env(&self) -> Variables {
+        let mut env = self.image.env.clone();
+        env.extend(
+            self.installed
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone(),
+        );
+        env
+    }
+
+    /// Adds to the environment of later programs.
+    pub fn install_env(&self, env: Variables) {
+        self.installed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend(env);
+    }
+
+    /// The user of a call; the image's when it names none.
+    pub fn account(&self, user: &str) -> Result<Account, CallError> {
+        match (user, self.surroundings) {
+            ("", Surroundings::Elsewhere) => Ok(Account::own()),
+            ("", Surroundings::Vm) => Account::find(&self.image.user),
+            (user, _) => Account::find(user),
+        }
+    }
+
+    /// The directory of a call; the image's when it names none.
+    pub fn workdir(&self, cwd: &str) -> String {
+        if cwd.is_empty() {
+            self.image.workdir.clone()
+        } else {
+            cwd.to_owned()
+        }
+    }
+
+    /// Answers a call that needs neither time nor a stream.
+    pub fn answer_at_once(&self, call: &open::Call) -> Option<outcome::Outcome> {
+        let outcome = match call {
+            open::Call::Ping(ping) if ping.payload.len() > MAX_PING_BYTES => {
+                Err(CallError::invalid(format!(
+                    "a ping of {} bytes, expected at most {MAX_PING_BYTES}",
+                    ping.payload.len()
+                )))
+            }
+            open::Call::Ping(ping) => Ok(outcome::Outcome::Pong(Pong {
+                payload: ping.payload.clone(),
+                agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+            })),
+            open::Call::Stats(_) => figures::stats().map(outcome::Outcome::Stats),
+            _ => return None,
+        };
+        Some(outcome.unwrap_or_else(|error| outcome::Outcome::Failure(error.into())))
+    }
+
+    /// Serves any other call.
+    pub async fn run(self: Arc<Self>, request: open::Call, call: Call) {
+        let outcome = match request {
+            open::Call::Exec(request) => exec::exec(&self, &call, request)
+                .await
+                .map(outcome::Outcome::ExecEnded),
+            open::Call::RunCode(request) => run_code::run_code(&self, &call, request)
+                .await
+                .map(outcome::Outcome::CodeEnded),
+            _ => Err(CallError::unsupported("this agent does not know the call")),
+        };
+        call.end(outcome);
+    }
+}

@@ -1,0 +1,24 @@
+//! The agent inside every VM: first process, and the other end of `protocol/guest-link.md`.
+
+pub mod agent;
+pub mod calls;
+pub mod code;
+pub mod failure;
+pub mod flag;
+pub mod image;
+pub mod link;
+pub mod log;
+pub mod process;
+pub mod proto;
+pub mod scratch;
+pub mod serve;
+pub mod sys;
+
+/// The runtime of the agent: one thread, and a few more for files.
+pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .max_blocking_threads(8)
+        .build()
+}

@@ -1,0 +1,171 @@
+//! The processes of one call or one interpreter: a cgroup in a VM, a session of processes elsewhere.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::process::{kill_process, Pid, Signal};
+
+use super::cgroup::{Cgroup, Cgroups};
+use super::proc_table;
+use crate::sys::kernel;
+
+/// Where groups come from.
+#[derive(Clone, Debug)]
+pub enum Groups {
+    /// In a VM.
+    Cgroups(Arc<Cgroups>),
+    /// Outside: what left its session escapes.
+    Sessions,
+}
+
+/// Given back when it is dropped; processes in it go on.
+#[derive(Debug)]
+pub struct ProcessGroup {
+    kind: Kind,
+    /// What the group had used before.
+    cpu_before: Duration,
+    kills_before: u64,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Cgroup {
+        groups: Arc<Cgroups>,
+        group: Option<Cgroup>,
+    },
+    Session {
+        leader: i32,
+    },
+}
+
+impl Groups {
+    /// An empty group.
+    pub fn take(&self) -> io::Result<ProcessGroup> {
+        match self {
+            Self::Cgroups(groups) => {
+                let group = groups.take()?;
+                let (cpu_before, kills_before) = (group.cpu(), group.out_of_memory_kills());
+                let kind = Kind::Cgroup {
+                    groups: groups.clone(),
+                    group: Some(group),
+                };
+                Ok(ProcessGroup {
+                    kind,
+                    cpu_before,
+                    kills_before,
+                })
+            }
+            Self::Sessions => Ok(ProcessGroup {
+                kind: Kind::Session { leader: 0 },
+                cpu_before: Duration::ZERO,
+                kills_before: 0,
+            }),
+        }
+    }
+}
+
+impl ProcessGroup {
+    /// The directory that a process is to be born in.
+    pub fn directory(&self) -> Option<BorrowedFd<'_>> {
+        self.cgroup().map(Cgroup::directory)
+    }
+
+    /// Names the process that leads the group's session.
+    pub fn set_leader(&mut self, pid: i32) {
+        if let Kind::Session { leader } = &mut self.kind {
+            *leader = pid;
+        }
+    }
+
+    fn cgroup(&self) -> Option<&Cgroup> {
+        match &self.kind {
+            Kind::Cgroup { group, .. } => group.as_ref(),
+            Kind::Session { .. } => None,
+        }
+    }
+
+    /// Ends every process in it.
+    pub fn kill_all(&self) {
+        match &self.kind {
+            Kind::Cgroup {
+                group: Some(group), ..
+            } => group.kill_all(),
+            Kind::Cgroup { group: None, .. } => {}
+            Kind::Session { .. } => {
+                // A process that is made while the table is read is found by the next look.
+                for _ in 0..20 {
+                    let living = self.pids();
+                    if living.is_empty() {
+                        return;
+                    }
+                    living.into_iter().for_each(kill);
+                }
+            }
+        }
+    }
+
+    /// Ends every process that started at `start_ticks` or later, except one.
+    pub fn kill_since(&self, start_ticks: u64, except: i32) {
+        for pid in self.pids() {
+            if pid != except
+                && proc_table::entry(pid).is_some_and(|entry| entry.start_ticks >= start_ticks)
+            {
+                kill(pid);
+            }
+        }
+    }
+
+    fn pids(&self) -> Vec<i32> {
+        match &self.kind {
+            Kind::Cgroup { group, .. } => group.as_ref().map(Cgroup::pids).unwrap_or_default(),
+            Kind::Session { leader: 0 } => Vec::new(),
+            Kind::Session { leader } => proc_table::all_pids()
+                .filter_map(proc_table::entry)
+                .filter(|entry| entry.session == *leader && !entry.is_zombie)
+                .map(|entry| entry.pid)
+                .collect(),
+        }
+    }
+
+    /// CPU time since it was taken; `None` when only the reaped processes can tell.
+    pub fn cpu(&self) -> Option<Duration> {
+        match &self.kind {
+            Kind::Cgroup { .. } => Some(self.cgroup()?.cpu().saturating_sub(self.cpu_before)),
+            Kind::Session { leader: 0 } => None,
+            Kind::Session { leader } => kernel::process_cpu(*leader),
+        }
+    }
+
+    /// How many of its processes the kernel has ended for want of memory.
+    pub fn out_of_memory_kills(&self) -> u64 {
+        self.cgroup().map_or(0, |group| {
+            group
+                .out_of_memory_kills()
+                .saturating_sub(self.kills_before)
+        })
+    }
+}
+
+impl Drop for ProcessGroup {
+    fn drop(&mut self) {
+        if let Kind::Cgroup { groups, group } = &mut self.kind {
+            if let Some(group) = group.take() {
+                groups.give_back(group);
+            }
+        }
+    }
+}
+
+/// Sends SIGKILL; a process that is gone already is what was wanted.
+pub fn kill(pid: i32) {
+    signal(pid, Signal::KILL);
+}
+
+/// Sends a signal to one process that may be gone already.
+pub fn signal(pid: i32, signal: Signal) {
+    if let Some(pid) = Pid::from_raw(pid) {
+        let _ = kill_process(pid, signal);
+    }
+}

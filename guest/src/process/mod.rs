@@ -1,0 +1,12 @@
+//! Processes inside the VM: starting, grouping, watching and ending them.
+
+pub mod account;
+pub mod cgroup;
+pub mod command;
+pub mod drain;
+pub mod environment;
+pub mod group;
+pub mod pipe;
+pub mod proc_table;
+pub mod reaper;
+pub mod supervise;
