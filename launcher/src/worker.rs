@@ -1,0 +1,104 @@
+//! Threads that prepare starts, so that a slow copy holds up nobody else.
+
+use crate::prepare::Prepared;
+use crate::refusal::Refusal;
+use crate::roots::Roots;
+use crate::validate::{StartPlan, VmId};
+use rustix::event::{eventfd, EventfdFlags};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::mpsc::{channel, Receiver, Sender};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+const WORKERS: usize = 4;
+
+struct Job {
+    connection: u64,
+    request: u64,
+    plan: StartPlan,
+}
+
+/// A start that was prepared or refused, and who waits for it.
+pub struct Outcome {
+    /// The client's connection.
+    pub connection: u64,
+    /// The id of its request.
+    pub request: u64,
+    /// The VM.
+    pub vm_id: VmId,
+    /// What the loop spawns from.
+    pub prepared: Result<Prepared, Refusal>,
+}
+
+/// The threads and the two queues between them and the loop.
+pub struct Workers {
+    jobs: Sender<Job>,
+    outcomes: Receiver<Outcome>,
+    wake: Arc<OwnedFd>,
+}
+
+impl Workers {
+    /// Starts the threads; they last as long as the process.
+    pub fn start(roots: &Arc<Roots>) -> io::Result<Self> {
+        let (jobs, queue) = channel();
+        let (results, outcomes) = channel();
+        let queue = Arc::new(Mutex::new(queue));
+        let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+        for _ in 0..WORKERS {
+            let (queue, results) = (Arc::clone(&queue), results.clone());
+            let (roots, wake) = (Arc::clone(roots), Arc::clone(&wake));
+            let work = move || {
+                while let Some(job) = next(&queue) {
+                    let vm_id = job.plan.vm_id.clone();
+                    let prepared = Prepared::make(job.plan, &roots);
+                    let outcome = Outcome {
+                        connection: job.connection,
+                        request: job.request,
+                        vm_id,
+                        prepared,
+                    };
+                    if results.send(outcome).is_err() {
+                        return;
+                    }
+                    // Only a counter at its maximum refuses, and then the loop is awake anyway.
+                    let _ = rustix::io::write(&*wake, &1u64.to_ne_bytes());
+                }
+            };
+            thread::Builder::new()
+                .name("prepare".into())
+                .stack_size(256 * 1024)
+                .spawn(work)?;
+        }
+        Ok(Self {
+            jobs,
+            outcomes,
+            wake,
+        })
+    }
+
+    /// Queues a start. The caller bounds how many.
+    pub fn prepare(&self, connection: u64, request: u64, plan: StartPlan) {
+        // The workers hold the other end for as long as this process lives.
+        let _ = self.jobs.send(Job {
+            connection,
+            request,
+            plan,
+        });
+    }
+
+    /// Readable when there are outcomes.
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.wake.as_fd()
+    }
+
+    /// What is ready now.
+    pub fn finished(&self) -> Vec<Outcome> {
+        let _ = rustix::io::read(&self.wake, &mut [0u8; 8]);
+        self.outcomes.try_iter().collect()
+    }
+}
+
+fn next(queue: &Mutex<Receiver<Job>>) -> Option<Job> {
+    queue.lock().ok()?.recv().ok()
+}
