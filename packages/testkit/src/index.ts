@@ -1,4 +1,5 @@
-export { eventually, settle } from "./eventually.ts";
+export { type EngineExam, type EngineExamRoom, type ExamGuest, examineEngine, type Place } from "./engine-exam.ts";
+export { eventually, failureOf, settle } from "./eventually.ts";
 export { type Fault, Faults } from "./faults.ts";
 export { ManualClock } from "./manual-clock.ts";
 export { type LogLine, RecordingLog } from "./recording-log.ts";

@@ -4,7 +4,6 @@ import { delimiter, isAbsolute, join } from "node:path";
 import { InstaVmError } from "@instavm/contract";
 import type { Waiting } from "@instavm/core";
 import { CommandNotStarted, runCommand } from "@instavm/process";
-import { once } from "@instavm/process";
 
 /** The QEMU of this host. */
 export interface QemuProgram {
@@ -56,11 +55,6 @@ export async function readQemu(path: string, waiting: Waiting = {}): Promise<Qem
     );
   }
   return program;
-}
-
-/** Finds and asks once; later callers get the same answer. A failure is tried again. */
-export function rememberQemu(named: string | undefined): () => Promise<QemuProgram> {
-  return once(async () => await readQemu(await findQemu(named)));
 }
 
 /** undefined when the text is not that of a QEMU. */

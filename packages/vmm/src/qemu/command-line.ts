@@ -1,0 +1,143 @@
+import type { Shape } from "@instavm/contract";
+import type { BootFiles } from "@instavm/core";
+import { join } from "node:path";
+import type { QemuAccelerator } from "./accelerator-probe.ts";
+import { kernelCommandLine } from "./kernel-command-line.ts";
+
+/** What a saved state depends on: equal for the machine that saved and the one that loads. */
+export interface Hardware {
+  readonly accelerator: QemuAccelerator;
+  readonly shape: Shape;
+}
+
+/** The files of one VM, absolute. */
+export interface MachineFiles {
+  /** The VM's own: sockets, disk and log. */
+  readonly directory: string;
+  readonly rootfsPath: string;
+  readonly memoryPath: string;
+}
+
+/** A cold boot. */
+export interface BootCommand {
+  readonly hardware: Hardware;
+  readonly files: MachineFiles;
+  readonly boot: Pick<BootFiles, "kernelPath" | "initrdPath">;
+  readonly tscKhz: number;
+}
+
+/** A start from saved state. */
+export interface CloneCommand {
+  readonly hardware: Hardware;
+  readonly files: MachineFiles;
+}
+
+/** Names in a VM's directory. */
+export const machineFileNames = {
+  agentSocket: "agent.sock",
+  qmpSocket: "qmp.sock",
+  disk: "disk.raw",
+  console: "console.log",
+} as const;
+
+/** The descriptor under which a clone finds its device state. */
+export const stateFd = 3;
+
+/** The arguments of a QEMU that boots a kernel, its memory shared with the file so that the file is the memory. */
+export function bootArguments(command: BootCommand): readonly string[] {
+  const consolePath = join(command.files.directory, machineFileNames.console);
+  return [
+    ...machineArguments(command, "on"),
+    ...["-kernel", command.boot.kernelPath, "-initrd", command.boot.initrdPath],
+    ...["-append", kernelCommandLine({ accelerator: command.hardware.accelerator, tscKhz: command.tscKhz })],
+    // Only our own image boots, and it is quiet.
+    ...["-chardev", `file,id=console,path=${escaped(consolePath)}`],
+  ];
+}
+
+/**
+ * The arguments of a QEMU that continues a saved state, on a private copy of its memory. No kernel and no initrd:
+ * a restored guest never reads them, and they cost 12 ms and 13 MiB.
+ */
+export function cloneArguments(command: CloneCommand): readonly string[] {
+  return [
+    ...machineArguments(command, "off"),
+    // What runs in a clone could write to its console for ever.
+    ...["-chardev", "null,id=console"],
+    ...["-incoming", `fd:${stateFd}`],
+  ];
+}
+
+function machineArguments(command: CloneCommand, shareMemory: "on" | "off"): readonly string[] {
+  const { hardware, files } = command;
+  return [
+    ...["-M", machineType, ...accelerationArguments(hardware.accelerator)],
+    ...["-smp", `cpus=${hardware.shape.vcpuCount},sockets=1,cores=${hardware.shape.vcpuCount},threads=1`],
+    ...["-m", `${hardware.shape.memoryMib}M`, "-object", memoryBackend(command, shareMemory)],
+    ...globalArguments,
+    ...diskArguments(files),
+    ...["-device", "isa-serial,chardev=console"],
+    ...socketArguments(files.directory),
+  ];
+}
+
+/**
+ * A machine of virtio-mmio devices and little else. The memory is a file of ours; the state carries neither its
+ * own description nor the options, which would refuse a state for a different `share`. Eight device slots are
+ * enough (no second IO-APIC); the PIT only wakes an idle emulator 25 times a second. Memory is neither offered
+ * for merging nor dumped.
+ */
+const machineType =
+  "microvm,acpi=on,memory-backend=ram0,suppress-vmdesc=on,ioapic2=off,pit=off,mem-merge=off,dump-guest-core=off";
+
+const globalArguments = [
+  ...["-global", "migration.send-configuration=off", "-global", "virtio-mmio.force-legacy=false"],
+  ...["-nodefaults", "-no-user-config", "-display", "none"],
+  // A guest that restarts ends: its kernel and initrd are not there any more.
+  "-no-reboot",
+  ...["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"],
+] as const;
+
+function accelerationArguments(accelerator: QemuAccelerator): readonly string[] {
+  // Emulated five-level page tables would only make every walk longer.
+  return accelerator === "kvm" ? ["-accel", "kvm", "-cpu", "host"] : ["-accel", "tcg,thread=multi", "-cpu", "max,-la57"];
+}
+
+function memoryBackend(command: CloneCommand, share: "on" | "off"): string {
+  const { memoryMib } = command.hardware.shape;
+  return `memory-backend-file,id=ram0,size=${memoryMib}M,mem-path=${escaped(command.files.memoryPath)},share=${share}`;
+}
+
+/**
+ * vda is one file for all VMs: read-only, and without a lock, which nobody could contradict. vdb is the VM's own:
+ * it lives no longer than its VM, so a flush need not reach the platter, and what the guest discards is freed.
+ * Requests run on threads: neither kernel AIO nor an io_uring could be taken along when a process is forked.
+ * A full host disk is an I/O error in the guest, not a VM that stops.
+ */
+function diskArguments(files: MachineFiles): readonly string[] {
+  const diskPath = join(files.directory, machineFileNames.disk);
+  return [
+    ...["-blockdev", `driver=file,node-name=vda,filename=${escaped(files.rootfsPath)},read-only=on,locking=off,aio=threads`],
+    ...["-device", "virtio-blk-device,drive=vda"],
+    ...["-blockdev", `driver=file,node-name=vdb,filename=${escaped(diskPath)},aio=threads,cache.no-flush=on,discard=unmap`],
+    ...["-device", "virtio-blk-device,drive=vdb,rerror=report,werror=report"],
+  ];
+}
+
+function socketArguments(directory: string): readonly string[] {
+  const listening = (id: string, name: string): readonly string[] => [
+    "-chardev",
+    `socket,id=${id},path=${escaped(join(directory, name))},server=on,wait=off`,
+  ];
+  return [
+    ...listening("agent", machineFileNames.agentSocket),
+    ...["-device", "virtio-serial-device,max_ports=2", "-device", "virtserialport,chardev=agent,name=instavm.agent"],
+    ...listening("qmp", machineFileNames.qmpSocket),
+    ...["-mon", "chardev=qmp,mode=control"],
+  ];
+}
+
+/** QEMU ends an option's value at a comma; two stand for one. */
+function escaped(path: string): string {
+  return path.replaceAll(",", ",,");
+}

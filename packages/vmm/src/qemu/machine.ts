@@ -1,0 +1,144 @@
+import { open, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { InstaVmError } from "@instavm/contract";
+import type { VmId } from "@instavm/contract";
+import type { EndedMachine, Log, PausedMachine, RunningMachine, Waiting } from "@instavm/core";
+import { DeadlineExceeded, once, withDeadline } from "@instavm/process";
+import { machineFileNames } from "./command-line.ts";
+import { copyDisk } from "./disk-copy.ts";
+import { continueVcpus, saveDeviceState, stopVcpus } from "./monitor-commands.ts";
+import { connectQmp } from "./qmp-connection.ts";
+import type { QmpConnection } from "./qmp-connection.ts";
+import type { VmProcesses } from "./vm-processes.ts";
+
+/** A QEMU process and what reaches it. */
+export interface MachineProcess {
+  readonly vmId: VmId;
+  readonly pid: number;
+  readonly directory: string;
+  readonly processes: VmProcesses;
+  readonly log: Log;
+}
+
+/** What outlives a machine's phases. */
+interface Life extends MachineProcess {
+  readonly ended: Promise<EndedMachine>;
+  readonly end: (waiting?: Waiting) => Promise<EndedMachine>;
+}
+
+const sigkill = 9;
+/** SIGKILL takes effect at once, but for a process that waits for a disk. */
+const endTimeoutMs = 30_000;
+
+/** A machine whose vCPUs run, from the moment its process exists. */
+export function runningMachine(process: MachineProcess): RunningMachine {
+  return running(watch(process));
+}
+
+function watch(process: MachineProcess): Life {
+  const { vmId, processes } = process;
+  const ended = processes.ended(vmId).then(async (reason): Promise<EndedMachine> => {
+    await forget(process);
+    return { phase: "ended", vmId, reason };
+  });
+  const kill = once(() => processes.signal(vmId, sigkill));
+  const end = async (waiting: Waiting = {}): Promise<EndedMachine> => {
+    const timeoutMs = waiting.timeoutMs ?? endTimeoutMs;
+    const subject = `the end of VM ${vmId} (pid ${process.pid})`;
+    try {
+      return await withDeadline(() => endNow(kill, ended), { subject, timeoutMs, signal: waiting.signal });
+    } catch (error) {
+      if (!(error instanceof DeadlineExceeded)) throw error;
+      throw new InstaVmError("engine_failed", `${error.message}; expected it to be gone after SIGKILL.`, { cause: error });
+    }
+  };
+  return { ...process, ended, end };
+}
+
+async function endNow(kill: () => Promise<void>, ended: Promise<EndedMachine>): Promise<EndedMachine> {
+  // A process that ended by itself cannot be signalled, which is no failure: its end is what counts.
+  const killed = kill().then(
+    () => ended,
+    async (error: unknown) => {
+      const outcome = await Promise.race([ended, Promise.resolve(undefined)]);
+      if (outcome === undefined) throw error;
+      return outcome;
+    },
+  );
+  return await Promise.race([ended, killed]);
+}
+
+/** The launcher keeps how a process ended until somebody has seen it. */
+async function forget({ vmId, processes, log }: MachineProcess): Promise<void> {
+  try {
+    await processes.forget(vmId);
+  } catch (error) {
+    log.warn("vm_not_forgotten", { vmId, error: String(error) });
+  }
+}
+
+function running(life: Life): RunningMachine {
+  return {
+    phase: "running",
+    vmId: life.vmId,
+    pid: life.pid,
+    agentSocketPath: join(life.directory, machineFileNames.agentSocket),
+    ended: life.ended,
+    end: life.end,
+    pause: async (waiting = {}) => {
+      const monitor = await connectQmp(qmpSocketPath(life.directory), waiting);
+      try {
+        await stopVcpus(monitor, waiting);
+      } catch (error) {
+        monitor[Symbol.dispose]();
+        throw error;
+      }
+      return paused(life, monitor);
+    },
+    prioritise: async (waiting = {}) => await life.processes.setPriority(life.vmId, 0, waiting),
+  };
+}
+
+/** Holds the monitor's connection, so that the way back is short. */
+function paused(life: Life, monitor: QmpConnection): PausedMachine {
+  void life.ended.then(() => monitor[Symbol.dispose]());
+  return {
+    phase: "paused",
+    vmId: life.vmId,
+    ended: life.ended,
+    end: life.end,
+    saveDeviceState: async (statePath, waiting = {}) => {
+      await intoNewFile(statePath, () => saveDeviceState(monitor, statePath, waiting));
+    },
+    saveDisk: async (diskPath, waiting = {}) => {
+      const own = join(life.directory, machineFileNames.disk);
+      await intoNewFile(diskPath, () => copyDisk({ from: own, to: diskPath }, waiting));
+    },
+    resume: async (waiting = {}) => {
+      await continueVcpus(monitor, waiting);
+      monitor[Symbol.dispose]();
+      return running(life);
+    },
+  };
+}
+
+/** Where QEMU of a VM listens for its monitor. */
+export function qmpSocketPath(directory: string): string {
+  return join(directory, machineFileNames.qmpSocket);
+}
+
+/** Makes the file, which must not exist, lets `fill` write it, and removes it when that fails. */
+async function intoNewFile(path: string, fill: () => Promise<void>): Promise<void> {
+  try {
+    await (await open(path, "wx", 0o600)).close();
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    throw new InstaVmError("engine_failed", `${path} could not be made: ${why}.`, { cause: error });
+  }
+  try {
+    await fill();
+  } catch (error) {
+    await rm(path, { force: true });
+    throw error;
+  }
+}

@@ -1,0 +1,155 @@
+import type { VmId } from "@instavm/contract";
+import type { BootConfig, CloneConfig, Engine, EngineFacts, Log, RunningMachine, Waiting } from "@instavm/core";
+import { bootArguments, cloneArguments, machineFileNames, stateFd } from "./command-line.ts";
+import { fingerprintOf } from "./fingerprint.ts";
+import { rememberHost } from "./host-probe.ts";
+import type { HostProbe } from "./host-probe.ts";
+import { qmpSocketPath, runningMachine } from "./machine.ts";
+import { continueVcpus, queryState } from "./monitor-commands.ts";
+import { connectQmp } from "./qmp-connection.ts";
+import { checkPresent, checkSocketPaths, checkState, makeMemoryFile } from "./state-files.ts";
+import type { ProcessStart, VmProcess, VmProcesses } from "./vm-processes.ts";
+
+/** What a QEMU engine works with. */
+export interface QemuEngineOptions {
+  readonly processes: VmProcesses;
+  /** The program that measures the time stamp counter (`instavm-tsc-khz`). */
+  readonly tscProgramPath: string;
+  /** Where findings about the host are kept across restarts. */
+  readonly cacheDir: string;
+  readonly log: Log;
+  /** Default: the first `qemu-system-x86_64` on PATH. */
+  readonly qemuPath?: string | undefined;
+}
+
+/** The nice value of a VM that leaves the cores to others. */
+const backgroundPriority = 19;
+/** A QEMU that was found running and does not answer for so long is ended. */
+const adoptTimeoutMs = 15_000;
+
+/** Runs VMs with QEMU's microvm machine, under KVM or emulation. Importing or creating it starts nothing. */
+export function createQemuEngine(options: QemuEngineOptions): Engine {
+  const host = rememberHost(options);
+  return {
+    facts: async (waiting) => await factsOf(await host(waiting)),
+    boot: async (config, waiting) => await boot({ ...options, probe: await host(waiting) }, config, waiting),
+    clone: async (config, waiting) => await clone({ ...options, probe: await host(waiting) }, config, waiting),
+    running: async (waiting) => await listRunning(options, waiting),
+    adopt: async (vmId, directory, waiting) => await adopt(options, { vmId, directory }, waiting),
+  };
+}
+
+interface Ready extends QemuEngineOptions {
+  readonly probe: HostProbe;
+}
+
+async function factsOf(probe: HostProbe): Promise<EngineFacts> {
+  return {
+    name: "qemu",
+    version: probe.qemu.version,
+    accelerator: probe.accelerator,
+    acceleratorReason: probe.reason,
+    fingerprint: await fingerprintOf(probe),
+  };
+}
+
+async function boot(engine: Ready, config: BootConfig, waiting?: Waiting): Promise<RunningMachine> {
+  checkSocketPaths(config.directory);
+  const { kernelPath, initrdPath } = config.boot;
+  await checkPresent([kernelPath, initrdPath, config.rootfsPath]);
+  await using memory = await makeMemoryFile(config.memoryPath, config.shape.memoryMib);
+  const { accelerator, tscKhz } = engine.probe;
+  const args = bootArguments({
+    hardware: { accelerator, shape: config.shape },
+    files: { directory: config.directory, rootfsPath: config.rootfsPath, memoryPath: config.memoryPath },
+    boot: config.boot,
+    tscKhz,
+  });
+  const clones = [{ from: config.blankDiskPath, toName: machineFileNames.disk }];
+  const start = { vmId: config.vmId, program: engine.probe.qemu.path, args, clones, inherited: [], priority: 0 };
+  const machine = await startMachine(engine, { start, directory: config.directory }, waiting);
+  memory.keep();
+  return machine;
+}
+
+async function clone(engine: Ready, config: CloneConfig, waiting?: Waiting): Promise<RunningMachine> {
+  checkSocketPaths(config.directory);
+  await Promise.all([checkState(config.source, config.shape.memoryMib), checkPresent([config.rootfsPath])]);
+  const args = cloneArguments({
+    hardware: { accelerator: engine.probe.accelerator, shape: config.shape },
+    files: { directory: config.directory, rootfsPath: config.rootfsPath, memoryPath: config.source.memoryPath },
+  });
+  const start = {
+    vmId: config.vmId,
+    program: engine.probe.qemu.path,
+    args,
+    clones: [{ from: config.source.diskPath, toName: machineFileNames.disk }],
+    inherited: [{ fd: stateFd, path: config.source.statePath, writable: false }],
+    priority: config.priority === "background" ? backgroundPriority : 0,
+  };
+  return await startMachine(engine, { start, directory: config.directory }, waiting);
+}
+
+interface MachineStart {
+  readonly start: ProcessStart;
+  readonly directory: string;
+}
+
+/**
+ * Starts the process. The launcher is not told of the caller's signal: a start that is called off half-way would
+ * leave open whether there is a process, so it is completed and then ended.
+ */
+async function startMachine(
+  { processes, log }: QemuEngineOptions,
+  { start, directory }: MachineStart,
+  { signal, timeoutMs }: Waiting = {},
+): Promise<RunningMachine> {
+  signal?.throwIfAborted();
+  const { pid } = await processes.start(start, timeoutMs === undefined ? {} : { timeoutMs });
+  const machine = runningMachine({ vmId: start.vmId, pid, directory, processes, log });
+  if (signal?.aborted === true) {
+    await machine.end();
+    throw signal.reason;
+  }
+  return machine;
+}
+
+async function listRunning({ processes }: QemuEngineOptions, waiting?: Waiting): Promise<readonly VmId[]> {
+  const all = await processes.list(waiting);
+  return all.filter((process) => process.ended === undefined).map((process) => process.vmId);
+}
+
+interface Found {
+  readonly vmId: VmId;
+  readonly directory: string;
+}
+
+async function adopt(
+  { processes, log }: QemuEngineOptions,
+  { vmId, directory }: Found,
+  waiting: Waiting = {},
+): Promise<RunningMachine | undefined> {
+  const found = (await processes.list(waiting)).find((process) => process.vmId === vmId);
+  if (found === undefined) return undefined;
+  if (found.ended !== undefined) {
+    await processes.forget(vmId, waiting);
+    return undefined;
+  }
+  const machine = runningMachine({ vmId, pid: found.pid, directory, processes, log });
+  if (await runsAgain(found, directory, log)) return machine;
+  await machine.end(waiting);
+  return undefined;
+}
+
+/** An earlier server may have died while this VM was paused. false = QEMU does not answer and is of no use. */
+async function runsAgain({ vmId }: VmProcess, directory: string, log: Log): Promise<boolean> {
+  const waiting = { timeoutMs: adoptTimeoutMs };
+  try {
+    using monitor = await connectQmp(qmpSocketPath(directory), waiting);
+    if ((await queryState(monitor, waiting)) === "paused") await continueVcpus(monitor, waiting);
+    return true;
+  } catch (error) {
+    log.warn("vm_not_adopted", { vmId, error: String(error) });
+    return false;
+  }
+}
