@@ -17,9 +17,18 @@ import { CallOutput, ExecOutput } from "./call-output.ts";
 import { type CallTopic, printable, readFailure } from "./failure.ts";
 import { endStreamFlag } from "./frame.ts";
 import type { FrameSession } from "./frame-session.ts";
+import { sendContent, sendRest } from "./call-input.ts";
 import { type GuestStream, type OutputKind, readerLeftError } from "./guest-stream.ts";
 import { guestProtocolError } from "./link-errors.ts";
-import { activateCall, encodeOpen, execCall, limitBytes, type OpenCall, runCodeCall } from "./requests.ts";
+import {
+  activateCall,
+  encodeOpen,
+  execCall,
+  type OpenCall,
+  readFileCall,
+  runCodeCall,
+  writeFileCall,
+} from "./requests.ts";
 
 /** For calls that the agent answers by itself, at once. */
 const shortCallTimeoutMs = 10_000;
@@ -134,11 +143,7 @@ export class LinkedSession implements AgentSession, AsyncDisposable {
   async *readFile(path: string, options: FileOptions = {}): AsyncGenerator<Uint8Array, undefined> {
     const { offset = 0, length = 0 } = options;
     const shape: CallShape = { subject: "read file", topic: "file", accepts: ["data"], inputFollows: false };
-    const stream = this.#open(
-      { case: "readFile", value: { path, offset: BigInt(offset), length: BigInt(length) } },
-      shape,
-      options,
-    );
+    const stream = this.#open(readFileCall(path, { offset, length }), shape, options);
     const ended = this.#ended(stream, shape, (outcome) =>
       outcome.case === "fileRead" ? toNumber(outcome.value.bytes) : undefined,
     );
@@ -163,13 +168,7 @@ export class LinkedSession implements AgentSession, AsyncDisposable {
     options: WriteOptions = {},
   ): Promise<{ readonly path: string; readonly bytes: number }> {
     const shape: CallShape = { subject: "write file", topic: "file", accepts: [], inputFollows: true };
-    const { mode = 0, makeParents = false } = options;
-    const sizeLimitBytes = limitBytes(options.limitBytes);
-    const stream = this.#open(
-      { case: "writeFile", value: { path, mode, makeParents, sizeLimitBytes } },
-      shape,
-      options,
-    );
+    const stream = this.#open(writeFileCall(path, options), shape, options);
     const ended = this.#ended(stream, shape, (outcome) =>
       outcome.case === "fileWritten" ? { path: outcome.value.path, bytes: toNumber(outcome.value.bytes) } : undefined,
     );
@@ -214,7 +213,14 @@ export class LinkedSession implements AgentSession, AsyncDisposable {
     return stream;
   }
 
-  async #ended<T>(stream: GuestStream, shape: CallShape, read: ReadOutcome<T>): Promise<T> {
+  #ended<T>(stream: GuestStream, shape: CallShape, read: ReadOutcome<T>): Promise<T> {
+    const ended = this.#readOutcome(stream, shape, read);
+    // It may fail while nobody awaits it yet: a reader or writer of the same call is told, too.
+    ended.catch(() => {});
+    return ended;
+  }
+
+  async #readOutcome<T>(stream: GuestStream, shape: CallShape, read: ReadOutcome<T>): Promise<T> {
     const { outcome } = await stream.outcome;
     try {
       if (outcome.case === "failure") throw readFailure(outcome.value, shape);
@@ -240,30 +246,4 @@ const contextAnswer: ReadOutcome<true> = (outcome) => (outcome.case === "context
 /** The guest ends a call at its limit; the host waits a little longer for that. */
 function withGrace(waiting: Waiting, limitMs: number | undefined): Waiting {
   return limitMs === undefined ? waiting : { timeoutMs: limitMs + graceMs, ...waiting };
-}
-
-/** Code that did not fit into the request. When the call ends first, its outcome says why. */
-function sendRest(stream: GuestStream, rest: Uint8Array): void {
-  stream.sendData(rest).then(
-    () => stream.endData(),
-    () => {},
-  );
-}
-
-/** Sends what there is until the guest has an outcome. When the content itself fails, the guest is told to drop it. */
-async function sendContent(stream: GuestStream, content: AsyncIterable<Uint8Array> | Uint8Array): Promise<void> {
-  try {
-    if (content instanceof Uint8Array) await stream.sendData(content);
-    else {
-      for await (const piece of content) {
-        if (stream.isSettled) return;
-        await stream.sendData(piece);
-      }
-    }
-    stream.endData();
-  } catch (error) {
-    if (stream.isSettled) return;
-    stream.cancel(error instanceof Error ? error : readerLeftError("write file"));
-    throw error;
-  }
 }

@@ -1,4 +1,4 @@
-import type { Socket } from "node:net";
+import type { Duplex } from "node:stream";
 
 /** Below this many bytes the writes of one tick are joined to one buffer; above, they go out as they are. */
 const joinedWriteBytes = 16 * 1024;
@@ -13,13 +13,13 @@ export interface ChannelEvents {
 
 /** A connected socket whose writes of one tick go out in one system call. */
 export class Channel {
-  readonly #socket: Socket;
+  readonly #socket: Duplex;
   #pending: Uint8Array[] = [];
   #pendingBytes = 0;
   #error: Error | undefined;
   #waiters: (() => void)[] = [];
 
-  constructor(socket: Socket, events: ChannelEvents) {
+  constructor(socket: Duplex, events: ChannelEvents) {
     this.#socket = socket;
     socket.on("data", events.data);
     socket.on("drain", () => this.#wake());
@@ -59,7 +59,7 @@ export class Channel {
   /** Sends what is pending, then closes. */
   end(): void {
     this.#flush();
-    this.#socket.destroySoon();
+    this.#socket.end(() => this.#socket.destroy());
   }
 
   destroy(): void {

@@ -21,7 +21,9 @@ export class FrameDecoder {
   }
 
   /** Throws `guest_protocol` on a bad header; the decoder must not be used afterwards. */
-  push(chunk: Uint8Array, take: TakeFrame): void {
+  push(bytes: Uint8Array, take: TakeFrame): void {
+    // A Buffer's `slice` shares memory; of this view it copies, as everywhere else.
+    const chunk = new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     let at = 0;
     while (at < chunk.length) {
       const step = this.#current === undefined ? this.#readHeader(chunk, at, take) : this.#readPayload(chunk, at, take);

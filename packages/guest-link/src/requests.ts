@@ -16,15 +16,9 @@ const inlineBytes = 65_536;
 /** A script together with open stdin cannot be streamed: both would be input data. */
 const inlineScriptBytes = 200_000;
 
-/** Throws `invalid` when a string cannot be sent. */
+/** The payload of an OPEN frame. */
 export function encodeOpen(call: OpenCall, creditBytes: number): Uint8Array {
-  try {
-    return toBinary(OpenSchema, create(OpenSchema, { creditBytes, call }));
-  } catch (error) {
-    throw new InstaVmError("invalid", `The request for the VM holds a value that cannot be sent: ${String(error)}.`, {
-      cause: error,
-    });
-  }
+  return toBinary(OpenSchema, create(OpenSchema, { creditBytes, call }));
 }
 
 /** `lateMs` is what has passed since the caller read its clock. */
@@ -100,13 +94,35 @@ const wireLanguages = {
   detect: Language.DETECT,
 } as const satisfies Record<RunCodeRequest["language"], Language>;
 
+/** `length` 0 means to the end. Throws `invalid` for numbers that are no counts. */
+export function readFileCall(path: string, range: { readonly offset: number; readonly length: number }): OpenCall {
+  const offset = BigInt(count("offset", range.offset));
+  return { case: "readFile", value: { path, offset, length: BigInt(count("length", range.length)) } };
+}
+
+/** Throws `invalid` for numbers that are no counts. */
+export function writeFileCall(
+  path: string,
+  options: { readonly mode?: number; readonly makeParents?: boolean; readonly limitBytes?: number },
+): OpenCall {
+  const mode = count("mode", options.mode ?? 0);
+  if (mode > 0o7777) throw new InstaVmError("invalid", `mode is ${mode}; expected permission bits up to 0o7777.`);
+  const { makeParents = false, limitBytes: limit } = options;
+  return { case: "writeFile", value: { path, mode, makeParents, sizeLimitBytes: limitBytes(limit) } };
+}
+
+function count(name: string, value: number): number {
+  if (Number.isSafeInteger(value) && value >= 0) return value;
+  throw new InstaVmError("invalid", `${name} is ${value}; expected a whole number from 0.`);
+}
+
 /** In ms; 0 on the wire means no limit, so less than 1 ms becomes 1. */
 function limitMs(value: number | undefined): number {
   return value === undefined ? 0 : Math.min(Math.max(Math.round(value), 1), 0xff_ff_ff_ff);
 }
 
 /** In bytes; 0 on the wire means no limit. */
-export function limitBytes(value: number | undefined): bigint {
+function limitBytes(value: number | undefined): bigint {
   return value === undefined ? 0n : BigInt(Math.max(Math.round(value), 1));
 }
 
