@@ -23,7 +23,6 @@ export const errorTable = {
   timeout: { status: 408, retryable: true, next: "Allow more time." },
   /** Ended on the caller's side: its session was killed, its signal fired, its output was not read to the end. */
   cancelled: { status: 409, retryable: true, next: "Call again when the result is wanted." },
-  rate_limited: { status: 429, retryable: true, next: "Wait for Retry-After seconds." },
   not_implemented: { status: 501, retryable: false, next: "This release does not have it yet." },
   capacity: { status: 503, retryable: true, next: "End sandboxes that are not needed, or wait." },
   /** What answered is not an InstaVM server; made by clients. */
