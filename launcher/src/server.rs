@@ -270,6 +270,10 @@ impl Server {
             protocol_version: PROTOCOL_VERSION,
             launcher_version: env!("CARGO_PKG_VERSION").into(),
             pid: std::process::id(),
+            programs: self.config.programs.clone(),
+            read_roots: (self.config.read_roots.iter())
+                .map(|root| root.to_string_lossy().into_owned())
+                .collect(),
         }))
     }
 

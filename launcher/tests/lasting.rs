@@ -123,6 +123,10 @@ fn in_the_background_it_returns_when_it_listens_and_has_a_session_of_its_own() {
     })) else {
         panic!("no hello");
     };
+    assert_eq!(
+        (hello.programs[0].as_str(), hello.read_roots.clone()),
+        ("/bin/sh", vec![home.path("images")])
+    );
     let stat = stat_fields(Path::new(&format!("/proc/{}/stat", hello.pid)));
     assert_eq!(
         (stat[2].clone(), stat[3].clone()),
