@@ -110,7 +110,7 @@ export function createPlatform(ports: PlatformPorts, settings: PlatformSettings 
     sessions,
     host: { status: () => host.status() },
     start: async () => {
-      await recover({ host, records, ledger, lifetimes, clock, log });
+      await recover({ host, records, ledger, lifetimes, log });
       // After the VMs that may still write to them are gone.
       await ports.templates.sweep();
       host.startPool();

@@ -16,3 +16,13 @@ export async function eventually(isSo: () => boolean, text: string): Promise<voi
     await setImmediate();
   }
 }
+
+/** What a promise rejects with, handled from now on; undefined when it resolves. */
+export async function failureOf(work: Promise<unknown>): Promise<unknown> {
+  try {
+    await work;
+    return undefined;
+  } catch (error) {
+    return error;
+  }
+}

@@ -15,7 +15,7 @@ export type Fault =
 export class Faults {
   /** The names of the points passed so far: `engine.clone` before, `engine.clone!` after. */
   readonly points: string[] = [];
-  #planned: { readonly at: number; readonly fault: Fault } | undefined;
+  #planned: { readonly at: number | string; readonly fault: Fault } | undefined;
   #isDead = false;
 
   /** From now on no call has an effect or an answer: the program that made them is gone. */
@@ -27,8 +27,11 @@ export class Faults {
     return this.#isDead;
   }
 
-  /** Plans a fault for the point with this number, counted from 1 from now on, and forgets what was counted. */
-  plan(at: number, fault: Fault): void {
+  /**
+   * Plans one fault, in place of an earlier one: for the point with this number, counted from 1 from now on, or for
+   * the next point with this name.
+   */
+  plan(at: number | string, fault: Fault): void {
     this.points.length = 0;
     this.#planned = { at, fault };
   }
@@ -57,8 +60,10 @@ export class Faults {
 
   #pass(name: string, canFail: boolean): void {
     this.points.push(name);
-    if (this.#planned?.at !== this.points.length) return;
-    const { fault } = this.#planned;
+    if (this.#planned === undefined) return;
+    const { at, fault } = this.#planned;
+    if (at !== this.points.length && at !== name) return;
+    this.#planned = undefined;
     if (fault.kind === "happen") fault.what();
     else if (canFail) throw fault.error ?? new InstaVmError("internal", `planned fault at ${name}`);
   }

@@ -1,4 +1,5 @@
 import type { Shape } from "@instavm/contract";
+import type { Template } from "../ports/files.ts";
 import type { StartKind } from "../ports/records.ts";
 import type { Pool } from "../pool/pool.ts";
 import type { Templates } from "../templates/templates.ts";
@@ -51,10 +52,9 @@ export interface CloneStrategyParts {
   readonly turnstile: Turnstile;
 }
 
-/** Clones the template's files, which are made first when there are none. */
+/** Clones the template's files, which are made first when there are none. A clone that does not come up is tried twice. */
 export function fromTemplate({ templates, clone, turnstile }: CloneStrategyParts): StartStrategy {
-  const attempt = async ({ shape, env }: StartRequest, signal: AbortSignal): Promise<Sandbox> => {
-    const template = await templates.get(shape, signal);
+  const attempt = async (template: Template, { shape, env }: StartRequest, signal: AbortSignal): Promise<Sandbox> => {
     using _pass = await turnstile.enter(signal);
     try {
       return await startClone({ template, shape, env, priority: "normal" }, clone, signal);
@@ -66,13 +66,14 @@ export function fromTemplate({ templates, clone, turnstile }: CloneStrategyParts
   return {
     kind: "clone",
     start: async (request, signal) => {
+      const template = await templates.get(request.shape, signal);
       try {
-        return await attempt(request, signal);
+        return await attempt(template, request, signal);
       } catch (error) {
         if (signal.aborted || !isLinkFailure(error)) throw error;
         clone.log.warn("vm.clone_again", { error });
-        return attempt(request, signal);
       }
+      return attempt(await templates.get(request.shape, signal), request, signal);
     },
   };
 }

@@ -41,7 +41,8 @@ export class Lifetimes {
   /** Forgets a session. */
   cancel(sessionId: SessionId): void {
     this.#dueAtMs.delete(sessionId);
-    if (this.#heap.length > 2 * this.#dueAtMs.size + staleLimit) this.#dropStale();
+    if (this.#dueAtMs.size === 0) this.stop();
+    else if (this.#heap.length > 2 * this.#dueAtMs.size + staleLimit) this.#dropStale();
   }
 
   /** Forgets all of them. */

@@ -1,7 +1,7 @@
 import type { SessionId, Shape, VmId } from "@instavm/contract";
 import type { Host } from "../host/host.ts";
 import type { Records, SessionRecord, VmRecord } from "../ports/records.ts";
-import type { Clock, Log } from "../ports/surroundings.ts";
+import type { Log } from "../ports/surroundings.ts";
 import type { Lifetimes } from "./lifetimes.ts";
 import type { VmLedger } from "./vm-ledger.ts";
 
@@ -11,21 +11,19 @@ export interface RecoverParts {
   readonly records: Pick<Records, "sessions" | "vms">;
   readonly ledger: VmLedger;
   readonly lifetimes: Lifetimes;
-  readonly clock: Clock;
   readonly log: Log;
 }
 
 /** Brings records and reality together when the server starts: a VM lives on when its session lives and names it. */
 export async function recover(parts: RecoverParts): Promise<void> {
-  const { host, records, ledger, lifetimes, clock, log } = parts;
+  const { host, records, ledger, lifetimes, log } = parts;
   const [sessions, vms] = await Promise.all([records.sessions.listLive(), records.vms.listLive()]);
   const wanted = wantedVms(sessions, vms);
   const { adopted, lost, removed } = await host.adopt(wanted);
   for (const sandbox of adopted) ledger.follow(sandbox);
-  for (const [vmId, reason] of lost) await records.vms.setStatus(vmId, "failed", clock.nowMs(), reason);
+  for (const [vmId, reason] of lost) await ledger.recordEnd(vmId, { cause: "process_ended", reason });
   for (const { vmId } of vms) {
-    if (wanted.has(vmId)) continue;
-    await records.vms.setStatus(vmId, "terminated", clock.nowMs(), "its session did not need it any more");
+    if (!wanted.has(vmId)) await ledger.recordEnd(vmId, { cause: "discarded", reason: "its session had another VM" });
   }
   // Those whose lifetime ended while the server was down are ended at once.
   for (const { sessionId, expiresAtMs } of sessions) lifetimes.schedule(sessionId, expiresAtMs);

@@ -2,7 +2,7 @@ import type { VmId } from "@instavm/contract";
 import type { VmRecords } from "../ports/records.ts";
 import type { Clock, Log } from "../ports/surroundings.ts";
 import type { Sandbox } from "../vm/sandbox.ts";
-import { statusAfter } from "../vm/sandbox-end.ts";
+import { type SandboxEnd, statusAfter } from "../vm/sandbox-end.ts";
 
 /** Writes down how VMs ended, after they did. What cannot be written is found by the next server's start. */
 export class VmLedger {
@@ -15,7 +15,7 @@ export class VmLedger {
 
   /** Follows a VM that has its record until it ends. */
   follow(sandbox: Sandbox): void {
-    this.#open.set(sandbox.vmId, this.#recordEnd(sandbox));
+    this.#open.set(sandbox.vmId, this.#recordWhenEnded(sandbox));
   }
 
   /** Resolves when the end of a VM that is ending is written down. */
@@ -23,15 +23,18 @@ export class VmLedger {
     await this.#open.get(vmId);
   }
 
-  async #recordEnd(sandbox: Sandbox): Promise<void> {
-    const { cause, reason } = await sandbox.ended;
+  /** Writes down that a VM has ended. Never rejects. */
+  async recordEnd(vmId: VmId, { cause, reason }: SandboxEnd): Promise<void> {
     const { vms, clock, log } = this.#parts;
     try {
-      await vms.setStatus(sandbox.vmId, statusAfter[cause], clock.nowMs(), reason);
+      await vms.setStatus(vmId, statusAfter[cause], clock.nowMs(), reason);
     } catch (error) {
-      log.error("vm.record_failed", { vmId: sandbox.vmId, error });
-    } finally {
-      this.#open.delete(sandbox.vmId);
+      log.error("vm.record_failed", { vmId, error });
     }
+  }
+
+  async #recordWhenEnded(sandbox: Sandbox): Promise<void> {
+    await this.recordEnd(sandbox.vmId, await sandbox.ended);
+    this.#open.delete(sandbox.vmId);
   }
 }

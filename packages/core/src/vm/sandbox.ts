@@ -40,6 +40,7 @@ export class Sandbox {
   readonly #hasEnded = Promise.withResolvers<SandboxEnd>();
   #status: VmStatus = "active";
   #end: SandboxEnd | undefined;
+  #isLeft = false;
 
   constructor(connected: ConnectedMachine, ports: SandboxPorts) {
     this.vmId = connected.machine.vmId;
@@ -93,6 +94,7 @@ export class Sandbox {
 
   /** Leaves the VM running and its agent ready for the next server. Never rejects. */
   async detach(): Promise<void> {
+    this.#isLeft = true;
     await this.#channel.detach(new InstaVmError("unavailable", `VM ${this.vmId} is left running: the server stops`));
   }
 
@@ -120,6 +122,8 @@ export class Sandbox {
 
   async #watchProcess(): Promise<void> {
     const { reason } = await this.#machine.ended;
+    // Then it is the next server's, which looks for itself.
+    if (this.#isLeft) return;
     await this.destroy({ cause: "process_ended", reason: `its process ended (${describeEnd(reason)})` });
   }
 

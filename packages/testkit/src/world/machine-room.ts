@@ -19,6 +19,9 @@ export interface Process {
   session: FakeAgentSession | undefined;
 }
 
+/** The empty disk that each template's disk starts from. */
+export const blankDiskPath = "/room/blank";
+
 /** What a machine leaves on the pretend disk. */
 export interface SavedFile {
   readonly state?: GuestState;
@@ -28,7 +31,7 @@ export interface SavedFile {
 export class MachineRoom {
   readonly processes = new Map<VmId, Process>();
   readonly directories = new Set<VmId>();
-  readonly files = new Map<string, SavedFile>();
+  readonly files = new Map<string, SavedFile>([[blankDiskPath, {}]]);
   /** Directories of template drafts that are neither committed nor discarded. */
   readonly drafts = new Set<string>();
   readonly templates = new Map<string, Template>();

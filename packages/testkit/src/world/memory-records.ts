@@ -74,13 +74,14 @@ class MemorySessions implements SessionRecords {
   end(sessionId: SessionId, reason: "killed" | "expired", atMs: number): Promise<void> {
     return this.#faults.call("sessions.end", undefined, () => {
       const session = this.#existing(sessionId);
+      if (session.endedAtMs !== undefined) return;
       this.#tables.sessions.set(sessionId, { ...session, endedAtMs: atMs, endReason: reason });
     });
   }
 
   #existing(sessionId: SessionId): SessionRecord {
     const session = this.#tables.sessions.get(sessionId);
-    if (session === undefined) throw new InstaVmError("internal", `session ${sessionId} has no record`);
+    if (session === undefined) throw new InstaVmError("session_not_found", `session ${sessionId} has no record`);
     return session;
   }
 }

@@ -36,6 +36,9 @@ export class RoomEngine implements Engine {
   boot(config: BootConfig, waiting?: Waiting): Promise<RunningMachine> {
     return this.#faults.call("engine.boot", waiting?.signal, () => {
       this.#checkDirectory(config.vmId);
+      if (!this.#room.files.has(config.blankDiskPath)) {
+        throw new InstaVmError("engine_failed", `the blank disk ${config.blankDiskPath} does not exist`);
+      }
       const process = this.#room.start(config.vmId, { origin: "boot" });
       return this.#running(process, config.memoryPath);
     });
@@ -45,11 +48,12 @@ export class RoomEngine implements Engine {
     return this.#faults.call("engine.clone", waiting?.signal, () => {
       this.#checkDirectory(config.vmId);
       const { statePath, memoryPath, diskPath } = config.source;
-      const saved = this.#room.files.get(statePath)?.state;
-      if (saved === undefined || !this.#room.files.has(memoryPath) || !this.#room.files.has(diskPath)) {
+      const memory = this.#room.files.get(statePath)?.state;
+      const disk = this.#room.files.get(diskPath)?.state;
+      if (memory === undefined || disk === undefined || !this.#room.files.has(memoryPath)) {
         throw new InstaVmError("engine_failed", `the saved state ${statePath} is not whole`);
       }
-      const state = copyOf(saved);
+      const state = { ...copyOf(memory), files: copyOf(disk).files };
       const process = this.#room.start(config.vmId, { origin: "clone", state });
       process.priority = config.priority;
       return this.#running(process);
@@ -63,7 +67,9 @@ export class RoomEngine implements Engine {
   adopt(vmId: VmId, _directory: string, waiting?: Waiting): Promise<RunningMachine | undefined> {
     return this.#faults.call("engine.adopt", waiting?.signal, () => {
       const process = this.#room.processes.get(vmId);
-      return process === undefined ? undefined : this.#running(process);
+      if (process === undefined) return undefined;
+      process.isPaused = false;
+      return this.#running(process);
     });
   }
 
@@ -100,6 +106,7 @@ export class RoomEngine implements Engine {
     const save = (name: string, path: string, waiting?: Waiting): Promise<void> =>
       this.#faults.call(name, waiting?.signal, () => {
         this.#check(process);
+        if (this.#room.files.has(path)) throw new InstaVmError("engine_failed", `${path} exists already`);
         this.#room.files.set(path, { state: copyOf(process.guest.state) });
         if (memoryPath !== undefined) this.#room.files.set(memoryPath, {});
       });

@@ -12,7 +12,7 @@ import type {
   Waiting,
 } from "@instavm/core";
 import type { Faults } from "../faults.ts";
-import type { MachineRoom } from "./machine-room.ts";
+import { blankDiskPath, type MachineRoom } from "./machine-room.ts";
 
 /** The directories of VMs, as names in a `MachineRoom`. */
 export class RoomDirectories implements VmDirectories {
@@ -63,7 +63,7 @@ export class RoomImages implements ImageStore {
         digest: "d1",
         name: "base",
         boot: { kernelPath: "/room/vmlinuz", initrdPath: "/room/initrd", rootfsPath: "/room/rootfs" },
-        blankDiskPath: "/room/blank",
+        blankDiskPath,
       };
     });
   }
