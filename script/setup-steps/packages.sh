@@ -6,46 +6,60 @@ readonly base_packages=(ca-certificates gcc libc6-dev qemu-system-x86 mmdebstrap
 # What the tests and the benchmark compare with or look through.
 readonly test_packages=(curl bubblewrap runsc python3 iproute2 procps)
 
-package_installed() {
-  [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
+# Installs all that is missing in one go. setup_packages <with tests: yes | no>
+setup_packages() {
+  local wanted=("${base_packages[@]}") missing
+  if [ "$1" = yes ]; then wanted+=("${test_packages[@]}"); fi
+  # It fetches Node and pnpm, and the npm of the image.
+  if ! command -v npm >/dev/null; then wanted+=(npm); fi
+  add_rust_to_path
+  if ! rust_is_here "$1"; then
+    update_package_lists
+    # shellcheck disable=SC2207 # package names are words
+    wanted+=($(rust_packages "$1"))
+  fi
+  # shellcheck disable=SC2207
+  missing=($(not_installed "${wanted[@]}"))
+  if [ ${#missing[@]} -gt 0 ]; then
+    update_package_lists
+    say "  packages: ${missing[*]}"
+    step "packages" apt_get_patiently install --no-install-recommends "${missing[@]}"
+  fi
+  require_rust "$1"
+}
+
+# Those of the packages that are not installed.
+not_installed() {
+  local installed package
+  installed=$(dpkg-query -W -f '${binary:Package} ${db:Status-Status}\n' "$@" 2>/dev/null | sed -n 's/^\([^: ]*\)[^ ]* installed$/\1/p' || true)
+  for package in "$@"; do
+    grep -qxF "$package" <<<"$installed" || printf '%s\n' "$package"
+  done
 }
 
 # A version that apt would install, empty when it knows none. The lists must have been fetched.
 candidate_of() {
-  LC_ALL=C apt-cache policy "$1" 2>/dev/null | sed -n 's/^  Candidate: //p' | grep -v '^(none)$' || true
+  apt-cache policy "$1" 2>/dev/null | sed -n 's/^  Candidate: //p' | grep -v '^(none)$' || true
 }
 
-apt_updated=no
-# Another apt may hold the lock of the lists: tried again for two minutes.
+package_lists_are_new=no
 update_package_lists() {
-  if [ "$apt_updated" = yes ]; then return; fi
+  if [ "$package_lists_are_new" = yes ]; then return; fi
   step "package lists" apt_get_patiently update
-  apt_updated=yes
+  package_lists_are_new=yes
 }
 
+# Another apt may hold its locks: tried again for two minutes.
 apt_get_patiently() {
-  local attempt status=0
+  local attempt status output="$log_dir/apt-attempt"
   for attempt in $(seq 1 24); do
     status=0
-    DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 apt-get -q -y \
-      -o DPkg::Lock::Timeout=120 -o Acquire::Retries=3 -o DPkg::Options::=--force-confold "$@" 2>&1 |
-      tee "$log_dir/apt-attempt" || status=$?
+    DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 apt-get -q -y -o DPkg::Lock::Timeout=120 -o Acquire::Retries=3 \
+      -o DPkg::Options::=--force-confold "$@" 2>&1 | tee "$output" || status=$?
     if [ "$status" -eq 0 ]; then return 0; fi
-    grep -q 'Could not get lock\|Unable to acquire' "$log_dir/apt-attempt" || return "$status"
+    grep -q 'Could not get lock\|Unable to lock\|Unable to acquire' "$output" || return "$status"
     echo "another apt is at work; attempt $attempt of 24"
     sleep 5
   done
   return "$status"
-}
-
-# install_packages <step name> <package…>: those that are missing.
-install_packages() {
-  local name=$1 package missing=()
-  shift
-  for package in "$@"; do
-    package_installed "$package" || missing+=("$package")
-  done
-  if [ ${#missing[@]} -eq 0 ]; then return; fi
-  update_package_lists
-  step "$name (${missing[*]})" apt_get_patiently install --no-install-recommends "${missing[@]}"
 }

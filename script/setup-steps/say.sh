@@ -3,9 +3,13 @@
 #
 # A step's output goes to a log under .build/logs; the terminal gets one line when it starts, its latest
 # output every few seconds while it is long, and its time when it ends. A failed step shows the end of its log.
+# Several steps can run at once; the first that fails ends the others.
 
 readonly log_dir="$root/.build/logs"
-readonly progress_every_s=10
+readonly progress_every_ms=10000
+
+# Of the steps under way, by process id.
+declare -A step_names=() step_starts=()
 
 say() { printf '%s\n' "$*" >&2; }
 
@@ -16,6 +20,83 @@ fail() {
   exit 1
 }
 
+# step <name> <command…>: runs it to its end.
+step() {
+  begin_step "$@"
+  await_step "$!"
+}
+
+# begin_step <name> <command…>: runs it beside what follows; its process id is $!.
+begin_step() {
+  local name=$1 log
+  shift
+  mkdir -p "$log_dir"
+  log=$(log_of "$name")
+  say "→ $name"
+  # A process group of its own, so that it can be ended with all its children.
+  set -m
+  ("$@") </dev/null >"$log" 2>&1 &
+  set +m
+  step_names[$!]=$name
+  step_starts[$!]=$(now_ms)
+}
+
+# await_step <process id>
+await_step() {
+  local next_progress_ms
+  next_progress_ms=$(($(now_ms) + progress_every_ms))
+  while [ -n "${step_names[$1]:-}" ]; do
+    collect_ended_steps
+    if [ "$(now_ms)" -ge "$next_progress_ms" ]; then
+      say_progress
+      next_progress_ms=$(($(now_ms) + progress_every_ms))
+    fi
+    if [ -n "${step_names[$1]:-}" ]; then sleep 0.1; fi
+  done
+}
+
+# Waits until no step is under way.
+await_steps() {
+  local pid
+  for pid in "${!step_names[@]}"; do await_step "$pid"; done
+}
+
+collect_ended_steps() {
+  local pid status
+  for pid in "${!step_names[@]}"; do
+    if kill -0 "$pid" 2>/dev/null; then continue; fi
+    status=0
+    wait "$pid" || status=$?
+    if [ "$status" -ne 0 ]; then step_failed "$pid" "$status"; fi
+    say "✓ ${step_names[$pid]}: $(seconds_since "${step_starts[$pid]}")"
+    unset "step_names[$pid]" "step_starts[$pid]"
+  done
+}
+
+say_progress() {
+  local pid
+  for pid in "${!step_names[@]}"; do
+    say "  ${step_names[$pid]}, $(seconds_since "${step_starts[$pid]}"): $(latest_line "$(log_of "${step_names[$pid]}")")"
+  done
+}
+
+step_failed() {
+  local log
+  log=$(log_of "${step_names[$1]}")
+  say "✗ ${step_names[$1]} failed with exit code $2. The end of $log:"
+  tail -n 20 "$log" >&2
+  unset "step_names[$1]"
+  exit 1
+}
+
+end_running_steps() {
+  local pid
+  for pid in "${!step_names[@]}"; do kill -TERM -- "-$pid" 2>/dev/null || true; done
+  for pid in "${!step_names[@]}"; do wait "$pid" 2>/dev/null || true; done
+}
+trap end_running_steps EXIT
+trap 'exit 130' INT TERM HUP
+
 now_ms() { date +%s%3N; }
 
 # seconds_since <start in ms>: "3.2 s"
@@ -24,74 +105,9 @@ seconds_since() {
   printf '%d.%d s' $((ms / 1000)) $((ms % 1000 / 100))
 }
 
-log_of() { printf '%s/%s.log' "$log_dir" "$(printf '%s' "$1" | tr -c 'a-zA-Z0-9\n' '-')"; }
+log_of() { printf '%s/%s.log' "$log_dir" "$(printf '%s' "$1" | tr -c 'a-zA-Z0-9\n' '-' | cut -c 1-60)"; }
 
 # The latest line of a log without colours and carriage returns, cut to fit a terminal.
 latest_line() {
   tail -c 2000 "$1" 2>/dev/null | tr '\r' '\n' | sed -e 's/\x1b\[[0-9;?]*[a-zA-Z]//g' | grep -v '^[[:space:]]*$' | tail -n 1 | cut -c 1-90
 }
-
-# step <name> <command…>
-step() { steps_together "$1" "$(printf '%q ' "${@:2}")"; }
-
-# steps_together <name> <command line> [<name> <command line>]…: runs them side by side; the first failure ends the others.
-steps_together() {
-  local names=() pids=() starts=() index
-  mkdir -p "$log_dir"
-  while [ $# -gt 0 ]; do
-    say "→ $1"
-    start_step "$1" "$2"
-    names+=("$1") pids+=("$!") starts+=("$(now_ms)")
-    shift 2
-  done
-  running_pids=("${pids[@]}")
-  local left=${#pids[@]} quiet_since_ms status
-  quiet_since_ms=$(now_ms)
-  while [ "$left" -gt 0 ]; do
-    for index in "${!pids[@]}"; do
-      if kill -0 "${pids[$index]}" 2>/dev/null; then continue; fi
-      status=0
-      wait "${pids[$index]}" || status=$?
-      if [ "$status" -ne 0 ]; then step_failed "${names[$index]}" "$status"; fi
-      say "✓ ${names[$index]}: $(seconds_since "${starts[$index]}")"
-      unset "pids[$index]"
-      left=$((left - 1))
-    done
-    if [ $(($(now_ms) - quiet_since_ms)) -ge $((progress_every_s * 1000)) ]; then
-      quiet_since_ms=$(now_ms)
-      for index in "${!pids[@]}"; do
-        say "  ${names[$index]}, $(seconds_since "${starts[$index]}"): $(latest_line "$(log_of "${names[$index]}")")"
-      done
-    fi
-    if [ "$left" -gt 0 ]; then sleep 0.1; fi
-  done
-  running_pids=()
-}
-
-# Starts one step in a process group of its own, so that it can be ended with all its children.
-start_step() {
-  local log
-  log=$(log_of "$1")
-  set -m
-  # shellcheck disable=SC2294
-  (set +m && eval "$2") </dev/null >"$log" 2>&1 &
-  set +m
-}
-
-step_failed() {
-  local log
-  log=$(log_of "$1")
-  end_running_steps
-  say "✗ $1 failed with exit code $2. The end of $log:"
-  tail -n 20 "$log" >&2
-  exit 1
-}
-
-running_pids=()
-end_running_steps() {
-  local pid
-  for pid in "${running_pids[@]}"; do
-    kill -TERM -- "-$pid" 2>/dev/null || true
-  done
-}
-trap 'end_running_steps; exit 130' INT TERM HUP
