@@ -173,11 +173,13 @@ function examineFacts(desk: Desk): void {
 function examineBoot(desk: Desk): void {
   test("a booted machine runs, is listed, and leaves a template of three files", async () => {
     const { machine, files } = await desk.boot();
-    expect(machine).toMatchObject({ phase: "running", pid: expect.any(Number) });
+    expect(machine.phase).toBe("running");
+    expect(machine.pid).toBeGreaterThan(1);
     expect(await desk.engine.running()).toContain(machine.vmId);
     await save(machine, files);
     expect(await desk.engine.running()).not.toContain(machine.vmId);
-    for (const path of Object.values(files)) expect(await desk.room.exists(path)).toBe(true);
+    for (const path of [files.memoryPath, files.statePath, files.diskPath])
+      expect(await desk.room.exists(path)).toBe(true);
   });
 
   test("a saved state is never written over a file that is there", async () => {

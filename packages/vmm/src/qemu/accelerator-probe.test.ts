@@ -21,7 +21,10 @@ test("a guest that works prints its marker and ends by itself", async () => {
 
 test("without the device the reason names it", async () => {
   const probed = await probeAccelerator({ qemuPath: await findQemu(undefined), kvmPath: "/dev/no-such-kvm" });
-  expect(probed).toEqual({ accelerator: "tcg", reason: "There is no /dev/no-such-kvm. VMs run under emulation (TCG)." });
+  expect(probed).toEqual({
+    accelerator: "tcg",
+    reason: "There is no /dev/no-such-kvm. VMs run under emulation (TCG).",
+  });
 });
 
 test("a QEMU that never answers is given up and named", async () => {

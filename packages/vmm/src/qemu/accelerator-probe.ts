@@ -83,18 +83,31 @@ export async function whyGuestFails(
 
 function whyResultFails(result: CommandResult): string | undefined {
   if (result.stdout.includes(probeMarker)) return undefined;
-  if (result.timedOut) return `a small guest that works within milliseconds elsewhere had not finished after ${guestTimeoutMs} ms`;
-  const said = result.stderr.trim().split("\n").find((line) => line.includes("error")) ?? result.stderr.trim();
-  const how = result.signal === undefined ? `ended with exit code ${String(result.exitCode)}` : `was ended by ${result.signal}`;
+  if (result.timedOut)
+    return `a small guest that works within milliseconds elsewhere had not finished after ${guestTimeoutMs} ms`;
+  const said =
+    result.stderr
+      .trim()
+      .split("\n")
+      .find((line) => line.includes("error")) ?? result.stderr.trim();
+  const how =
+    result.signal === undefined ? `ended with exit code ${String(result.exitCode)}` : `was ended by ${result.signal}`;
   return `QEMU ${how} before its guest had finished (${said.slice(0, 200)})`;
 }
 
 function probeArguments(accelerator: QemuAccelerator, firmwarePath: string): readonly string[] {
-  return [
-    ...["-M", "microvm,acpi=off,pit=off,pic=off,rtc=off", "-accel", accelerator],
-    // The model that VMs get: what only it breaks must break the probe.
-    ...["-cpu", accelerator === "kvm" ? "host" : "max", "-smp", "1", "-m", String(probeMemoryMib)],
-    ...["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"],
-    ...["-bios", firmwarePath, "-chardev", "stdio,id=marker", "-device", "isa-serial,chardev=marker"],
+  // The CPU model that VMs get: what only it breaks must break the probe.
+  const cpu = accelerator === "kvm" ? "host" : "max";
+  const options = [
+    ["-M", "microvm,acpi=off,pit=off,pic=off,rtc=off"],
+    ["-accel", accelerator],
+    ["-cpu", cpu],
+    ["-m", String(probeMemoryMib)],
+    ["-nodefaults", "-no-user-config", "-no-reboot"],
+    ["-display", "none"],
+    ["-bios", firmwarePath],
+    ["-chardev", "stdio,id=marker"],
+    ["-device", "isa-serial,chardev=marker"],
   ];
+  return options.flat();
 }

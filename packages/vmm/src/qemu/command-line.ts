@@ -1,6 +1,6 @@
+import { join } from "node:path";
 import type { Shape } from "@instavm/contract";
 import type { BootFiles } from "@instavm/core";
-import { join } from "node:path";
 import type { QemuAccelerator } from "./accelerator-probe.ts";
 import { kernelCommandLine } from "./kernel-command-line.ts";
 
@@ -43,16 +43,21 @@ export const machineFileNames = {
 /** The descriptor under which a clone finds its device state. */
 export const stateFd = 3;
 
+/** An option of QEMU and its value. */
+type Option = readonly [name: string, value?: string];
+
 /** The arguments of a QEMU that boots a kernel, its memory shared with the file so that the file is the memory. */
 export function bootArguments(command: BootCommand): readonly string[] {
-  const consolePath = join(command.files.directory, machineFileNames.console);
-  return [
-    ...machineArguments(command, "on"),
-    ...["-kernel", command.boot.kernelPath, "-initrd", command.boot.initrdPath],
-    ...["-append", kernelCommandLine({ accelerator: command.hardware.accelerator, tscKhz: command.tscKhz })],
+  const { hardware, files, boot, tscKhz } = command;
+  const options: readonly Option[] = [
+    ...machineOptions(command, "on"),
+    ["-kernel", boot.kernelPath],
+    ["-initrd", boot.initrdPath],
+    ["-append", kernelCommandLine({ accelerator: hardware.accelerator, tscKhz })],
     // Only our own image boots, and it is quiet.
-    ...["-chardev", `file,id=console,path=${escaped(consolePath)}`],
+    ["-chardev", `file,id=console,path=${escaped(join(files.directory, machineFileNames.console))}`],
   ];
+  return options.flatMap((option) => option.filter((part) => part !== undefined));
 }
 
 /**
@@ -60,24 +65,31 @@ export function bootArguments(command: BootCommand): readonly string[] {
  * a restored guest never reads them, and they cost 12 ms and 13 MiB.
  */
 export function cloneArguments(command: CloneCommand): readonly string[] {
-  return [
-    ...machineArguments(command, "off"),
+  const options: readonly Option[] = [
+    ...machineOptions(command, "off"),
     // What runs in a clone could write to its console for ever.
-    ...["-chardev", "null,id=console"],
-    ...["-incoming", `fd:${stateFd}`],
+    ["-chardev", "null,id=console"],
+    ["-incoming", `fd:${stateFd}`],
   ];
+  return options.flatMap((option) => option.filter((part) => part !== undefined));
 }
 
-function machineArguments(command: CloneCommand, shareMemory: "on" | "off"): readonly string[] {
+function machineOptions(command: CloneCommand, shareMemory: "on" | "off"): readonly Option[] {
   const { hardware, files } = command;
+  const { vcpuCount, memoryMib } = hardware.shape;
   return [
-    ...["-M", machineType, ...accelerationArguments(hardware.accelerator)],
-    ...["-smp", `cpus=${hardware.shape.vcpuCount},sockets=1,cores=${hardware.shape.vcpuCount},threads=1`],
-    ...["-m", `${hardware.shape.memoryMib}M`, "-object", memoryBackend(command, shareMemory)],
-    ...globalArguments,
-    ...diskArguments(files),
-    ...["-device", "isa-serial,chardev=console"],
-    ...socketArguments(files.directory),
+    ["-M", machineType],
+    ...accelerationOptions(hardware.accelerator),
+    ["-smp", `cpus=${vcpuCount},sockets=1,cores=${vcpuCount},threads=1`],
+    ["-m", `${memoryMib}M`],
+    [
+      "-object",
+      `memory-backend-file,id=ram0,size=${memoryMib}M,mem-path=${escaped(files.memoryPath)},share=${shareMemory}`,
+    ],
+    ...fixedOptions,
+    ...diskOptions(files),
+    ["-device", "isa-serial,chardev=console"],
+    ...socketOptions(files.directory),
   ];
 }
 
@@ -90,22 +102,29 @@ function machineArguments(command: CloneCommand, shareMemory: "on" | "off"): rea
 const machineType =
   "microvm,acpi=on,memory-backend=ram0,suppress-vmdesc=on,ioapic2=off,pit=off,mem-merge=off,dump-guest-core=off";
 
-const globalArguments = [
-  ...["-global", "migration.send-configuration=off", "-global", "virtio-mmio.force-legacy=false"],
-  ...["-nodefaults", "-no-user-config", "-display", "none"],
+const fixedOptions: readonly Option[] = [
+  ["-global", "migration.send-configuration=off"],
+  ["-global", "virtio-mmio.force-legacy=false"],
+  ["-nodefaults"],
+  ["-no-user-config"],
+  ["-display", "none"],
   // A guest that restarts ends: its kernel and initrd are not there any more.
-  "-no-reboot",
-  ...["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"],
-] as const;
+  ["-no-reboot"],
+  ["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"],
+];
 
-function accelerationArguments(accelerator: QemuAccelerator): readonly string[] {
-  // Emulated five-level page tables would only make every walk longer.
-  return accelerator === "kvm" ? ["-accel", "kvm", "-cpu", "host"] : ["-accel", "tcg,thread=multi", "-cpu", "max,-la57"];
-}
-
-function memoryBackend(command: CloneCommand, share: "on" | "off"): string {
-  const { memoryMib } = command.hardware.shape;
-  return `memory-backend-file,id=ram0,size=${memoryMib}M,mem-path=${escaped(command.files.memoryPath)},share=${share}`;
+function accelerationOptions(accelerator: QemuAccelerator): readonly Option[] {
+  if (accelerator === "kvm") {
+    return [
+      ["-accel", "kvm"],
+      ["-cpu", "host"],
+    ];
+  }
+  return [
+    ["-accel", "tcg,thread=multi"],
+    // Emulated five-level page tables would only make every walk longer.
+    ["-cpu", "max,-la57"],
+  ];
 }
 
 /**
@@ -114,26 +133,27 @@ function memoryBackend(command: CloneCommand, share: "on" | "off"): string {
  * Requests run on threads: neither kernel AIO nor an io_uring could be taken along when a process is forked.
  * A full host disk is an I/O error in the guest, not a VM that stops.
  */
-function diskArguments(files: MachineFiles): readonly string[] {
-  const diskPath = join(files.directory, machineFileNames.disk);
+function diskOptions(files: MachineFiles): readonly Option[] {
+  const [image, disk] = [escaped(files.rootfsPath), escaped(join(files.directory, machineFileNames.disk))];
   return [
-    ...["-blockdev", `driver=file,node-name=vda,filename=${escaped(files.rootfsPath)},read-only=on,locking=off,aio=threads`],
-    ...["-device", "virtio-blk-device,drive=vda"],
-    ...["-blockdev", `driver=file,node-name=vdb,filename=${escaped(diskPath)},aio=threads,cache.no-flush=on,discard=unmap`],
-    ...["-device", "virtio-blk-device,drive=vdb,rerror=report,werror=report"],
+    ["-blockdev", `driver=file,node-name=vda,filename=${image},read-only=on,locking=off,aio=threads`],
+    ["-device", "virtio-blk-device,drive=vda"],
+    ["-blockdev", `driver=file,node-name=vdb,filename=${disk},aio=threads,cache.no-flush=on,discard=unmap`],
+    ["-device", "virtio-blk-device,drive=vdb,rerror=report,werror=report"],
   ];
 }
 
-function socketArguments(directory: string): readonly string[] {
-  const listening = (id: string, name: string): readonly string[] => [
+function socketOptions(directory: string): readonly Option[] {
+  const listening = (id: string, name: string): Option => [
     "-chardev",
     `socket,id=${id},path=${escaped(join(directory, name))},server=on,wait=off`,
   ];
   return [
-    ...listening("agent", machineFileNames.agentSocket),
-    ...["-device", "virtio-serial-device,max_ports=2", "-device", "virtserialport,chardev=agent,name=instavm.agent"],
-    ...listening("qmp", machineFileNames.qmpSocket),
-    ...["-mon", "chardev=qmp,mode=control"],
+    listening("agent", machineFileNames.agentSocket),
+    ["-device", "virtio-serial-device,max_ports=2"],
+    ["-device", "virtserialport,chardev=agent,name=instavm.agent"],
+    listening("qmp", machineFileNames.qmpSocket),
+    ["-mon", "chardev=qmp,mode=control"],
   ];
 }
 

@@ -19,12 +19,12 @@ const memoryNeededMib = 1_024;
 /** The engine's prerequisites, looked at anew. Never rejects for a missing one: it is in the answer. */
 export async function engineChecks(options: EngineCheckOptions): Promise<readonly Check[]> {
   const qemu = await attempt(async () => await readQemu(await findQemu(options.qemuPath)));
-  return await Promise.all([
-    checkQemu(qemu),
+  const others = await Promise.all([
     ...(qemu instanceof InstaVmError ? [] : [checkAccelerator(qemu)]),
     checkClock(options.tscProgramPath),
     checkMemory(),
   ]);
+  return [checkQemu(qemu), ...others];
 }
 
 function checkQemu(qemu: QemuProgram | InstaVmError): Check {
@@ -57,7 +57,13 @@ async function checkMemory(): Promise<Check> {
   const expected = `${memoryNeededMib} MiB or more`;
   const availableMib = await readAvailableMib();
   if (availableMib === undefined) {
-    return { subject, outcome: "warning", seen: "/proc/meminfo cannot be read", expected, remedy: "mount -t proc proc /proc" };
+    return {
+      subject,
+      outcome: "warning",
+      seen: "/proc/meminfo cannot be read",
+      expected,
+      remedy: "mount -t proc proc /proc",
+    };
   }
   const enough = availableMib >= memoryNeededMib;
   return {

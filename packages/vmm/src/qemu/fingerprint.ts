@@ -19,7 +19,10 @@ function machineDigest({ accelerator }: HostProbe): string {
   const files = { directory: "/vm", rootfsPath: "/rootfs", memoryPath: "/memory" };
   const machine = cloneArguments({ hardware: { accelerator, shape }, files });
   const kernel = kernelCommandLine({ accelerator, tscKhz: 0 });
-  return createHash("sha256").update([...machine, kernel].join("\n")).digest("hex").slice(0, 12);
+  return createHash("sha256")
+    .update([...machine, kernel].join("\n"))
+    .digest("hex")
+    .slice(0, 12);
 }
 
 /** Under KVM the guest sees the host's CPU. */

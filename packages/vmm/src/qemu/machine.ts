@@ -49,7 +49,9 @@ function watch(process: MachineProcess): Life {
       return await withDeadline(() => endNow(kill, ended), { subject, timeoutMs, signal: waiting.signal });
     } catch (error) {
       if (!(error instanceof DeadlineExceeded)) throw error;
-      throw new InstaVmError("engine_failed", `${error.message}; expected it to be gone after SIGKILL.`, { cause: error });
+      throw new InstaVmError("engine_failed", `${error.message}; expected it to be gone after SIGKILL.`, {
+        cause: error,
+      });
     }
   };
   return { ...process, ended, end };

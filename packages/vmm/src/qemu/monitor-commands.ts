@@ -19,7 +19,10 @@ export async function queryState(monitor: QmpConnection, waiting: Waiting = {}):
   if (running) return "running";
   if (status === "paused" || status === "save-vm") return "paused";
   if (status === "inmigrate" || status === "prelaunch" || status === "postmigrate") return "loading";
-  throw new InstaVmError("engine_failed", `QEMU is in the state ${JSON.stringify(status)}; expected running or paused.`);
+  throw new InstaVmError(
+    "engine_failed",
+    `QEMU is in the state ${JSON.stringify(status)}; expected running or paused.`,
+  );
 }
 
 /** Stops the vCPUs and waits until they stand; a state that is still being loaded is awaited first. */

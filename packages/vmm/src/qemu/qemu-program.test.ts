@@ -8,7 +8,10 @@ test("the version lines of distributions are understood", () => {
     major: 7,
     build: "7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)",
   });
-  expect(parseVersion("/q", "QEMU emulator version 10.0.2 (Debian 1:10.0.2+ds-2)")).toMatchObject({ version: "10.0.2", major: 10 });
+  expect(parseVersion("/q", "QEMU emulator version 10.0.2 (Debian 1:10.0.2+ds-2)")).toMatchObject({
+    version: "10.0.2",
+    major: 10,
+  });
   expect(parseVersion("/q", "QEMU emulator version 9.1\n")).toMatchObject({ version: "9.1", build: "9.1" });
   expect(parseVersion("/q", "hello")).toBeUndefined();
 });

@@ -29,15 +29,22 @@ const versionTimeoutMs = 20_000;
 export async function findQemu(named: string | undefined, searchPath = process.env["PATH"] ?? ""): Promise<string> {
   const candidates =
     named === undefined
-      ? searchPath.split(delimiter).filter(isAbsolute).map((directory) => join(directory, programName))
+      ? searchPath
+          .split(delimiter)
+          .filter(isAbsolute)
+          .map((directory) => join(directory, programName))
       : [named];
   for (const candidate of candidates) {
     if (await isExecutable(candidate)) return candidate;
   }
   const seen = named === undefined ? `no ${programName} on PATH` : `${named} is not an executable file`;
-  throw new InstaVmError("host_setup", `QEMU: ${seen}; expected QEMU ${oldestQemu.major}.${oldestQemu.minor} or newer.`, {
-    next: `Run: ${installQemuCommand}`,
-  });
+  throw new InstaVmError(
+    "host_setup",
+    `QEMU: ${seen}; expected QEMU ${oldestQemu.major}.${oldestQemu.minor} or newer.`,
+    {
+      next: `Run: ${installQemuCommand}`,
+    },
+  );
 }
 
 /** Asks a QEMU for its version. Throws `host_setup` when it does not run or is too old. */
@@ -45,7 +52,10 @@ export async function readQemu(path: string, waiting: Waiting = {}): Promise<Qem
   const said = await askVersion(path, waiting);
   const program = parseVersion(path, said);
   if (program === undefined) {
-    throw new InstaVmError("host_setup", `QEMU: ${path} --version said ${JSON.stringify(said.slice(0, 120))}; expected "QEMU emulator version …".`);
+    throw new InstaVmError(
+      "host_setup",
+      `QEMU: ${path} --version said ${JSON.stringify(said.slice(0, 120))}; expected "QEMU emulator version …".`,
+    );
   }
   if (isTooOld(program)) {
     throw new InstaVmError(

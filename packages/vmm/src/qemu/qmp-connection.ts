@@ -165,7 +165,8 @@ function refusal(command: string, said: string): InstaVmError {
 }
 
 function asEngineFailure(error: unknown, subject: string): unknown {
-  if (error instanceof DeadlineExceeded) return new InstaVmError("engine_failed", `${subject}: ${error.message}.`, { cause: error });
+  if (error instanceof DeadlineExceeded)
+    return new InstaVmError("engine_failed", `${subject}: ${error.message}.`, { cause: error });
   if (error instanceof Error && "syscall" in error) {
     return new InstaVmError("engine_failed", `${subject}: ${error.message}.`, { cause: error });
   }

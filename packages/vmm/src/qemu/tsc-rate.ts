@@ -20,9 +20,13 @@ export async function measureTscKhz(programPath: string, waiting: Waiting = {}):
   const said = await run(programPath, waiting);
   const parsed = khzSchema.safeParse(said);
   if (parsed.success) return parsed.data;
-  throw new InstaVmError("host_setup", `${programPath} said ${JSON.stringify(said.slice(0, 80))}; expected a number of kHz.`, {
-    next: `Run: ${buildCommand}`,
-  });
+  throw new InstaVmError(
+    "host_setup",
+    `${programPath} said ${JSON.stringify(said.slice(0, 80))}; expected a number of kHz.`,
+    {
+      next: `Run: ${buildCommand}`,
+    },
+  );
 }
 
 async function run(programPath: string, waiting: Waiting): Promise<string> {
