@@ -35,7 +35,7 @@ pub enum StreamError {
     Undecodable,
     /// Too many empty messages in a row.
     EmptyFlood,
-    /// Input after END_STREAM.
+    /// Data after END_STREAM, which ends the data but not the signals.
     InputAfterEnd,
 }
 
@@ -109,9 +109,6 @@ impl Stream {
     pub fn receive(&self, payload: &[u8], is_last: bool) -> Result<(), StreamError> {
         let mut windows = self.windows();
         let bytes = payload.len() as u64;
-        if windows.has_ended {
-            return Err(StreamError::InputAfterEnd);
-        }
         windows.input = windows
             .input
             .checked_sub(bytes)
@@ -126,6 +123,9 @@ impl Stream {
         }
         let message = Input::decode(payload).map_err(|_| StreamError::Undecodable)?;
         match message.input {
+            Some(input::Input::Data(_)) if windows.has_ended => {
+                return Err(StreamError::InputAfterEnd)
+            }
             Some(input::Input::Data(data)) => windows.queue.push_back((data, bytes)),
             Some(input::Input::Signal(signal)) => {
                 windows.consumed += bytes;
@@ -137,7 +137,7 @@ impl Stream {
             }
             None => windows.consumed += bytes,
         }
-        windows.has_ended = is_last;
+        windows.has_ended |= is_last;
         drop(windows);
         self.input_arrived.notify_waiters();
         Ok(())
@@ -335,7 +335,12 @@ mod tests {
             Err(StreamError::Undecodable)
         );
         assert_eq!(stream.receive(&[], true), Ok(()));
-        assert_eq!(stream.receive(&[], false), Err(StreamError::InputAfterEnd));
+        let signal = Input {
+            input: Some(input::Input::Signal(15)),
+        };
+        assert_eq!(stream.receive(&signal.encode_to_vec(), false), Ok(()));
+        let late = stream.receive(&encoded(b"x"), false);
+        assert_eq!(late, Err(StreamError::InputAfterEnd));
     }
 
     #[tokio::test]
