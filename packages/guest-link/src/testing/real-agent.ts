@@ -1,0 +1,77 @@
+import { execFile, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtemp, rm, stat } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { once as onceOnly } from "@instavm/process";
+
+const repository = fileURLToPath(new URL("../../../../", import.meta.url));
+const buildTimeoutMs = 600_000;
+
+/** A running agent outside a VM. Disposing ends it and removes its directory. */
+export interface RealAgent extends AsyncDisposable {
+  readonly socketPath: string;
+  /** The calls' working directory, empty at first. */
+  readonly workdir: string;
+  readonly pid: number;
+  /** Ends it with SIGKILL and waits until it is gone. */
+  kill(): Promise<void>;
+}
+
+/**
+ * The guest agent's program: `INSTAVM_AGENT`, else the one that cargo built last; built now when there is none.
+ * The first call of a process may take minutes then.
+ */
+export const agentProgram: () => Promise<string> = onceOnly(async () => {
+  const named = process.env["INSTAVM_AGENT"];
+  if (named !== undefined && named !== "") return named;
+  const target = process.env["CARGO_TARGET_DIR"] ?? join(repository, "target");
+  const built = ["release", "debug"].map((profile) => join(target, profile, "instavm-agent"));
+  const found = await Promise.all(built.map(async (path) => ({ path, atMs: await builtAtMs(path) })));
+  const newest = found.filter(({ atMs }) => atMs > 0).sort((one, other) => other.atMs - one.atMs)[0];
+  if (newest !== undefined) return newest.path;
+  await promisify(execFile)("cargo", ["build", "--package", "instavm-agent"], {
+    cwd: repository,
+    timeout: buildTimeoutMs,
+    maxBuffer: 64 * 1024 * 1024,
+  });
+  return join(target, "debug", "instavm-agent");
+});
+
+/** Starts an agent that listens on a socket of its own; connecting waits until it does. */
+export async function startAgent(): Promise<RealAgent> {
+  const program = await agentProgram();
+  const workdir = await mkdtemp(join(tmpdir(), "instavm-agent-"));
+  const socketPath = join(workdir, "..", `${workdir.split("/").at(-1)}.sock`);
+  const child = spawn(program, ["serve", "--socket", socketPath, "--workdir", workdir], {
+    stdio: ["ignore", "ignore", "inherit"],
+    cwd: workdir,
+  });
+  const exited = once(child, "exit");
+  await once(child, "spawn");
+  const end = async (signal: NodeJS.Signals): Promise<void> => {
+    if (child.exitCode === null && child.signalCode === null) child.kill(signal);
+    await exited;
+  };
+  return {
+    socketPath,
+    workdir,
+    pid: child.pid ?? 0,
+    kill: () => end("SIGKILL"),
+    [Symbol.asyncDispose]: async () => {
+      await end("SIGTERM");
+      await rm(workdir, { recursive: true, force: true });
+      await rm(socketPath, { force: true });
+    },
+  };
+}
+
+async function builtAtMs(path: string): Promise<number> {
+  try {
+    return (await stat(path)).mtimeMs;
+  } catch {
+    return 0;
+  }
+}
