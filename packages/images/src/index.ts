@@ -1,1 +1,15 @@
-export {};
+export type { RecipePlace } from "./base-recipe.ts";
+export { defaultDiskGib } from "./blank-disk.ts";
+export { buildBaseImage } from "./build-base-image.ts";
+export type { BuildOptions, BuiltImage } from "./build-base-image.ts";
+export { formatProgress } from "./build-progress.ts";
+export type { BuildProgress } from "./build-progress.ts";
+export { defaultCacheDirectory } from "./cache-layout.ts";
+export { imageChecks } from "./image-checks.ts";
+export type { ImageCheckOptions } from "./image-checks.ts";
+export { openImageStore } from "./image-store.ts";
+export type { ImageStoreOptions } from "./image-store.ts";
+export { openTemplateStore } from "./template-store.ts";
+export type { TemplateStoreOptions } from "./template-store.ts";
+export { openVmDirectories } from "./vm-directories.ts";
+export type { VmDirectoryOptions } from "./vm-directories.ts";
