@@ -3,7 +3,7 @@
 
 mod harness;
 
-use harness::{is_alive, shell, sleep, stat_fields, wait_until, Home, LAUNCHER};
+use harness::{is_alive, launcher_path, shell, sleep, stat_fields, wait_until, Home};
 use instavm_launcher::proto::{ended::How, request, response, Hello};
 use rustix::process::{kill_process, Pid, Signal};
 use std::fs;
@@ -96,7 +96,10 @@ fn a_term_ends_the_launcher_at_once_and_its_processes_live_on() {
 fn a_second_launcher_of_a_directory_names_the_first_and_leaves() {
     let home = Home::new();
     let launcher = home.launch(&[]);
-    let second = Command::new(LAUNCHER).args(home.args()).output().unwrap();
+    let second = Command::new(launcher_path())
+        .args(home.args())
+        .output()
+        .unwrap();
     let expected = format!(
         "instavm-launcher: another launcher (pid {}) serves {}\n",
         launcher.process.id(),
@@ -115,7 +118,10 @@ fn a_second_launcher_of_a_directory_names_the_first_and_leaves() {
 #[test]
 fn in_the_background_it_returns_when_it_listens_and_has_a_session_of_its_own() {
     let home = Home::new();
-    let output = Command::new(LAUNCHER).args(home.args()).output().unwrap();
+    let output = Command::new(launcher_path())
+        .args(home.args())
+        .output()
+        .unwrap();
     assert!(output.status.success(), "{output:?}");
     let mut client = home.connect_silently();
     let response::Response::Hello(hello) = client.call(request::Request::Hello(Hello {
@@ -153,7 +159,10 @@ fn in_the_background_it_returns_when_it_listens_and_has_a_session_of_its_own() {
 fn what_is_wrong_with_the_command_is_said_by_the_command() {
     let home = Home::new();
     fs::write(home.path("launcher.sock"), "a file").unwrap();
-    let output = Command::new(LAUNCHER).args(home.args()).output().unwrap();
+    let output = Command::new(launcher_path())
+        .args(home.args())
+        .output()
+        .unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(
         said,

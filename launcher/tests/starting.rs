@@ -3,7 +3,7 @@
 
 mod harness;
 
-use harness::{is_alive, shell, sleep, stat_fields, wait_until, Home, Launcher, LAUNCHER};
+use harness::{is_alive, launcher_path, shell, sleep, stat_fields, wait_until, Home, Launcher};
 use instavm_launcher::proto::{
     ended::How, request, ErrorCode, FileClone, InheritedFile, SetPriority, Start,
 };
@@ -98,7 +98,11 @@ fn a_process_starts_in_its_directory_in_a_session_of_its_own_with_nothing_inheri
     let vm = home.vm(1);
     // A launcher that was given ignored signals, an open file and an environment that must not reach VMs.
     let words: Vec<String> = home.args().iter().map(|arg| format!("'{arg}'")).collect();
-    let script = format!("trap '' TERM HUP USR1 PIPE; exec 9</etc/passwd; SECRET=1 exec '{LAUNCHER}' {} --foreground", words.join(" "));
+    let script = format!(
+        "trap '' TERM HUP USR1 PIPE; exec 9</etc/passwd; SECRET=1 exec '{}' {} --foreground",
+        launcher_path(),
+        words.join(" ")
+    );
     let _launcher = Launcher::from(Command::new("sh").args(["-c", &script, "--"]));
     let mut client = home.connect();
     let script = "env; pwd; cat /proc/self/oom_score_adj; grep -E '^Sig(Blk|Ign)' /proc/self/status; readlink /proc/self/fd/0; exec sleep 600";
@@ -359,7 +363,7 @@ fn a_priority_changes_for_every_thread_of_a_process() {
     let pid = client
         .start(Start {
             vm_id: vm.clone(),
-            program: LAUNCHER.into(),
+            program: launcher_path(),
             args,
             priority: 10,
             ..Start::default()

@@ -21,9 +21,15 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-pub const LAUNCHER: &str = env!("CARGO_BIN_EXE_instavm-launcher");
 const DEADLINE: Duration = Duration::from_secs(30);
 static NEXT: AtomicU32 = AtomicU32::new(1);
+
+/// The launcher of this build: beside the directory of the tests' own programs.
+pub fn launcher_path() -> String {
+    let tests = std::env::current_exe().unwrap();
+    let build = tests.parent().and_then(Path::parent).unwrap();
+    build.join("instavm-launcher").to_str().unwrap().into()
+}
 
 /// A state directory with read root `images`; removed with all its processes.
 pub struct Home {
@@ -59,7 +65,7 @@ impl Home {
             "/bin/sleep",
             "/bin/ls",
             "/nonexistent/program",
-            LAUNCHER,
+            &launcher_path(),
         ] {
             args.extend(["--program".into(), program.into()]);
         }
@@ -68,7 +74,7 @@ impl Home {
 
     /// A launcher in the foreground that listens already.
     pub fn launch(&self, more: &[&str]) -> Launcher {
-        Launcher::from(Command::new(LAUNCHER).args(self.args()).args(more))
+        Launcher::from(Command::new(launcher_path()).args(self.args()).args(more))
     }
 
     pub fn vm(&self, number: usize) -> String {
