@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import { rename } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
 import { InstaVmError } from "@instavm/contract";
 import { FailureCode, Language } from "@instavm/protocol/guest";
@@ -99,6 +100,18 @@ describe("connecting to an agent", () => {
       setTimeout(() => abort.abort(new RangeError("enough")), 30);
       await expect(connecting).rejects.toThrow(new RangeError("enough"));
     }
+  });
+
+  it("waits for a socket that appears later, and is there at once when it does", async () => {
+    await using peer = await faultPeer(honest);
+    const later = `${peer.socketPath}.later`;
+    const connecting = patient.connect(later);
+    await delay(150);
+    const movedAtMs = performance.now();
+    await rename(peer.socketPath, later);
+    await using _session = await connecting;
+    expect(performance.now() - movedAtMs).toBeLessThan(1000);
+    expect(peer.connections).toHaveLength(1);
   });
 
   it("names a path that cannot be a socket at once", async () => {

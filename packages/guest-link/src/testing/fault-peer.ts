@@ -12,7 +12,7 @@ import { ascii, concat, u16 } from "../golden/bytes.ts";
 const helloBytes = 25;
 
 /** The guest's end of one connection, for tests of what no real agent does. */
-export class PeerConnection {
+class PeerConnection {
   readonly socket: Socket;
   readonly #decoder = new FrameDecoder("guest");
   #unread: Uint8Array = new Uint8Array(0);

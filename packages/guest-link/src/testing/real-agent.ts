@@ -1,14 +1,17 @@
 import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
+import { existsSync } from "node:fs";
 import { mkdtemp, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import { once as onceOnly } from "@instavm/process";
+import { once as onceOnly, sleep } from "@instavm/process";
 
 const repository = fileURLToPath(new URL("../../../../", import.meta.url));
 const buildTimeoutMs = 600_000;
+const startTimeoutMs = 10_000;
+const keptLogCharacters = 65_536;
 
 /** A running agent outside a VM. Disposing ends it and removes its directory. */
 export interface RealAgent extends AsyncDisposable {
@@ -16,6 +19,8 @@ export interface RealAgent extends AsyncDisposable {
   /** The calls' working directory, empty at first. */
   readonly workdir: string;
   readonly pid: number;
+  /** The end of what it wrote to stderr. */
+  log(): string;
   /** Ends it with SIGKILL and waits until it is gone. */
   kill(): Promise<void>;
 }
@@ -40,17 +45,29 @@ export const agentProgram: () => Promise<string> = onceOnly(async () => {
   return join(target, "debug", "instavm-agent");
 });
 
-/** Starts an agent that listens on a socket of its own; connecting waits until it does. */
+/** Starts an agent and resolves when it listens on a socket of its own. */
 export async function startAgent(): Promise<RealAgent> {
   const program = await agentProgram();
   const workdir = await mkdtemp(join(tmpdir(), "instavm-agent-"));
   const socketPath = join(workdir, "..", `${workdir.split("/").at(-1)}.sock`);
   const child = spawn(program, ["serve", "--socket", socketPath, "--workdir", workdir], {
-    stdio: ["ignore", "ignore", "inherit"],
+    stdio: ["ignore", "ignore", "pipe"],
     cwd: workdir,
   });
   const exited = once(child, "exit");
+  let log = "";
+  child.stderr.on("data", (chunk: Buffer) => {
+    log = (log + chunk.toString()).slice(-keptLogCharacters);
+  });
   await once(child, "spawn");
+  const startedAtMs = performance.now();
+  while (!existsSync(socketPath)) {
+    if (child.exitCode !== null || performance.now() - startedAtMs > startTimeoutMs) {
+      child.kill("SIGKILL");
+      throw new Error(`${program} does not listen on ${socketPath}; it said: ${log}`);
+    }
+    await sleep(1);
+  }
   const end = async (signal: NodeJS.Signals): Promise<void> => {
     if (child.exitCode === null && child.signalCode === null) child.kill(signal);
     await exited;
@@ -59,6 +76,7 @@ export async function startAgent(): Promise<RealAgent> {
     socketPath,
     workdir,
     pid: child.pid ?? 0,
+    log: () => log,
     kill: () => end("SIGKILL"),
     [Symbol.asyncDispose]: async () => {
       await end("SIGTERM");
