@@ -49,9 +49,9 @@ async function adoptOne(vmId: VmId, shape: Shape, parts: CloneParts): Promise<Sa
       await parts.leftovers.release(vmId, nothingRuns);
       return processIsGone;
     }
-    const session = await connectAgent(parts.link, machine, { timeoutMs: adoptTimeoutMs });
     // The host's clock may have been stepped meanwhile.
-    await session.activate({ unixTimeMs: parts.clock.nowMs(), env: {} }, { timeoutMs: adoptTimeoutMs });
+    const activate = { unixTimeMs: parts.clock.nowMs(), env: {} };
+    const session = await connectAgent(parts.link, machine, { timeoutMs: adoptTimeoutMs, activate });
     return new Sandbox({ machine, session, shape }, parts);
   } catch (error) {
     parts.log.warn("vm.adopt_failed", { vmId, error });

@@ -98,7 +98,7 @@ export class Host {
     const startedAtMs = clock.monotonicMs();
     for (const strategy of this.#parts.strategies) {
       signal.throwIfAborted();
-      const sandbox = await strategy.start(request, signal);
+      const sandbox = await this.#try(strategy, request, signal);
       if (sandbox === undefined) continue;
       if (signal.aborted) {
         await sandbox.destroy({ cause: "discarded", reason: "nobody waited for it any more" });
@@ -111,6 +111,16 @@ export class Host {
       return { sandbox, start: strategy.kind, readyMs };
     }
     throw new InstaVmError("internal", "no way to start a VM is configured; expected at least one");
+  }
+
+  async #try(strategy: StartStrategy, request: StartRequest, signal: AbortSignal): Promise<Sandbox | undefined> {
+    try {
+      return await strategy.start(request, signal);
+    } catch (error) {
+      // Why it was called off says more than what it was doing then.
+      signal.throwIfAborted();
+      throw error;
+    }
   }
 
   #keep(sandbox: Sandbox): void {

@@ -39,8 +39,8 @@ export async function startClone(request: CloneRequest, parts: CloneParts, signa
       { vmId, directory, shape, rootfsPath: template.rootfsPath, source, priority },
       { signal },
     );
-    const session = await connectAgent(parts.link, machine, { signal, timeoutMs: parts.cloneTimeoutMs });
-    await session.activate(newIdentity(vmId, env, parts), { signal, timeoutMs: parts.cloneTimeoutMs });
+    const activate = newIdentity(vmId, env, parts);
+    const session = await connectAgent(parts.link, machine, { signal, timeoutMs: parts.cloneTimeoutMs, activate });
     signal.throwIfAborted();
     return new Sandbox({ machine, session, shape }, parts);
   } catch (error) {

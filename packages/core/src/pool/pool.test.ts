@@ -84,7 +84,7 @@ describe("the pool", () => {
       most = Math.max(most, world.room.processes.size - world.room.openSessions);
     };
     const server = await world.startedServer(pooled(3));
-    server.faults.plan("agent.activate", {
+    server.faults.plan("machine.prioritise", {
       kind: "happen",
       what: () => priorities.push(...[...world.room.processes.values()].map(({ priority }) => priority)),
     });

@@ -110,11 +110,17 @@ export interface AgentSession {
   detach(waiting?: Waiting): Promise<void>;
 }
 
+/** Options of one `connect`. */
+export interface ConnectOptions extends Waiting {
+  /** Makes the VM an individual before the session is given out. */
+  readonly activate?: ActivateRequest;
+}
+
 /** Reaches the agents. */
 export interface AgentLink {
   /**
    * Resolves when the agent answered the hello, and `activate` where given; retries until the deadline. `activate` goes
    * right behind the hello, which saves a round trip, and again with each retry. Throws `guest_unreachable`, or what `activate` failed with.
    */
-  connect(socketPath: string, options?: Waiting & { readonly activate?: ActivateRequest }): Promise<AgentSession>;
+  connect(socketPath: string, options?: ConnectOptions): Promise<AgentSession>;
 }

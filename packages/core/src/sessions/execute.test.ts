@@ -174,7 +174,7 @@ describe("a guest that misbehaves", () => {
     await using world = new FakeWorld();
     const { client, sessionId } = await openSession(world);
     await expect(client.execute(sessionId, "drop()")).rejects.toMatchObject({ code: "guest_unreachable" });
-    await expect(client.execute(sessionId, "drop()")).rejects.toMatchObject({ code: "guest_unreachable" });
+    await expect(client.execute(sessionId, "drop()")).rejects.toMatchObject({ code: "vm_lost" });
     expect(await client.execute(sessionId, "print(1)")).toMatchObject({ start: "clone" });
     await expect(client.execute(sessionId, "drop()")).rejects.toMatchObject({ code: "guest_unreachable" });
     await world.clock.advance(60_000);

@@ -1,4 +1,4 @@
-import { InstaVmError } from "@instavm/contract";
+import { InstaVmError, type VmId } from "@instavm/contract";
 import type { SessionRecord } from "../ports/records.ts";
 import { isLinkFailure } from "../vm/agent-calls.ts";
 import { type CellBounds, type FinishedCell, runCell } from "./run-cell.ts";
@@ -19,7 +19,7 @@ export async function runOn(vm: LiveVm, { session, request, bounds }: SessionCel
     const outcome = await runCell(vm.agent, request, bounds);
     if (outcome !== "silent") return outcome;
   } catch (error) {
-    if (bounds.signal.aborted) throw error;
+    bounds.signal.throwIfAborted();
     throw await explain(error, vm, session);
   }
   const reason = `it neither ended the code at its time limit nor answered a ping within ${bounds.pingTimeoutMs} ms`;
@@ -30,10 +30,19 @@ export async function runOn(vm: LiveVm, { session, request, bounds }: SessionCel
 /** Waits until it is known whether the VM lives, and says why the code has no result. */
 async function explain(error: unknown, { sandbox, agent }: LiveVm, session: SessionRecord): Promise<unknown> {
   if (isLinkFailure(error)) await sandbox.settled(agent);
-  if (sandbox.end === undefined) return error;
+  if (sandbox.end === undefined) return isLinkFailure(error) ? linkBroke(sandbox.vmId, error) : error;
   const { cause, reason } = await sandbox.ended;
   if (cause === "expired") return expiredSession(session.sessionId, session.lifetimeS);
   if (cause === "killed") return killedSession(session.sessionId);
   if (cause === "unreachable" && isLinkFailure(error) && error.code !== "vm_lost") return error;
   return new InstaVmError("vm_lost", `VM ${sandbox.vmId} was lost while the code ran: ${reason}`, { cause: error });
+}
+
+/** The VM lives and is reachable again; only this call's outcome is lost. */
+function linkBroke(vmId: VmId, cause: InstaVmError): InstaVmError {
+  return new InstaVmError(
+    "guest_unreachable",
+    `VM ${vmId}: the link to its agent broke while the code ran: ${cause.message}`,
+    { cause, next: "Look at the session's state, then call again: the VM lives and keeps it." },
+  );
 }

@@ -1,14 +1,13 @@
 import { InstaVmError } from "@instavm/contract";
-import type { AgentLink, AgentSession } from "../ports/agent-link.ts";
+import type { AgentLink, AgentSession, ConnectOptions } from "../ports/agent-link.ts";
 import type { EndReason, RunningMachine } from "../ports/engine.ts";
-import type { Waiting } from "../ports/waiting.ts";
 import { joinSignals } from "../waiting/deadline.ts";
 
 /** Connects to the agent of a machine; fails at once with `vm_lost` when the machine's process ends meanwhile. */
 export async function connectAgent(
   link: AgentLink,
   machine: RunningMachine,
-  waiting: Waiting & { readonly timeoutMs: number },
+  options: ConnectOptions & { readonly timeoutMs: number },
 ): Promise<AgentSession> {
   const gone = new AbortController();
   void (async () => {
@@ -20,10 +19,7 @@ export async function connectAgent(
       ),
     );
   })();
-  return link.connect(machine.agentSocketPath, {
-    signal: joinSignals(gone.signal, waiting.signal),
-    timeoutMs: waiting.timeoutMs,
-  });
+  return link.connect(machine.agentSocketPath, { ...options, signal: joinSignals(gone.signal, options.signal) });
 }
 
 /** How a process ended, for a person. */

@@ -115,8 +115,6 @@ export class Sandbox {
   }
 
   #onAgentLost(why: Error): void {
-    // Then the process itself is gone, and its watcher knows how.
-    if (why instanceof InstaVmError && why.code === "vm_lost") return;
     void this.destroy({ cause: "unreachable", reason: `its agent stopped answering: ${why.message}` });
   }
 

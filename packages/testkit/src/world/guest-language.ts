@@ -74,7 +74,7 @@ const verbs: Readonly<Record<string, Verb>> = {
   },
   /** The link drops; the agent is fine. */
   drop: (cell) => {
-    cell.call.breakSession(new InstaVmError("guest_unreachable", "the agent's stream ended"));
+    cell.call.breakSession(new InstaVmError("vm_lost", "the connection to the guest agent ended"));
     return {};
   },
   /** The VM's process dies. */

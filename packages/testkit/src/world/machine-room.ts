@@ -1,4 +1,4 @@
-import type { VmId } from "@instavm/contract";
+import { InstaVmError, type VmId } from "@instavm/contract";
 import type { Clock, EndReason, Template } from "@instavm/core";
 import type { FakeAgentSession } from "./fake-session.ts";
 import { Guest } from "./guest.ts";
@@ -80,7 +80,7 @@ export class MachineRoom {
 
   /** What a server that is killed leaves behind of its links: nothing. The VMs run on. */
   dropSessions(): void {
-    for (const { session } of this.processes.values()) session?.close(new Error("the server is gone"));
+    for (const { session } of this.processes.values()) session?.close(endOfStream());
   }
 
   start(vmId: VmId, options: { readonly origin: "boot" | "clone"; readonly state?: GuestState }): Process {
@@ -95,8 +95,9 @@ export class MachineRoom {
       ended: promise,
       end: (reason) => {
         if (!this.processes.delete(vmId)) return;
-        process.session?.close(new Error("the VM's process ended"));
-        resolve(reason);
+        process.session?.close(endOfStream());
+        // The link notices sooner than whoever waits for the process.
+        setImmediate(() => setImmediate(resolve, reason));
       },
       priority: "normal",
       isPaused: false,
@@ -107,4 +108,8 @@ export class MachineRoom {
     this.processes.set(vmId, process);
     return process;
   }
+}
+
+function endOfStream(): InstaVmError {
+  return new InstaVmError("vm_lost", "the connection to the guest agent ended: the other side closed it");
 }

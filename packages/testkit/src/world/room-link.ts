@@ -1,5 +1,5 @@
 import { InstaVmError } from "@instavm/contract";
-import type { AgentLink, AgentSession, Clock, Waiting } from "@instavm/core";
+import type { ActivateRequest, AgentLink, AgentSession, Clock, ConnectOptions } from "@instavm/core";
 import type { Faults } from "../faults.ts";
 import { FakeAgentSession } from "./fake-session.ts";
 import type { MachineRoom, Process } from "./machine-room.ts";
@@ -19,12 +19,12 @@ export class RoomLink implements AgentLink {
     this.#clock = clock;
   }
 
-  connect(socketPath: string, waiting?: Waiting): Promise<AgentSession> {
+  connect(socketPath: string, waiting?: ConnectOptions): Promise<AgentSession> {
     return this.#faults.call("link.connect", waiting?.signal, async () => {
       const deadlineMs = this.#clock.monotonicMs() + (waiting?.timeoutMs ?? defaultTimeoutMs);
       for (;;) {
         const process = [...this.#room.processes.values()].find((candidate) => candidate.socketPath === socketPath);
-        if (process !== undefined && answers(process)) return this.#open(process);
+        if (process !== undefined && answers(process)) return this.#open(process, waiting?.activate);
         const leftMs = deadlineMs - this.#clock.monotonicMs();
         if (leftMs <= 0) throw new InstaVmError("guest_unreachable", `no agent answers at ${socketPath}`);
         await this.#wait(Math.min(attemptMs, leftMs), waiting?.signal);
@@ -32,10 +32,11 @@ export class RoomLink implements AgentLink {
     });
   }
 
-  #open(process: Process): AgentSession {
+  #open(process: Process, activate: ActivateRequest | undefined): AgentSession {
     if (process.guest.faults.talksGarbage) {
       throw new InstaVmError("guest_protocol", "the agent's welcome is not one");
     }
+    if (activate !== undefined) process.guest.activate(activate);
     process.session = new FakeAgentSession(process.guest, this.#faults);
     return process.session;
   }
