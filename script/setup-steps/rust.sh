@@ -3,6 +3,7 @@
 
 readonly agent_binary="$root/target/release/instavm-agent"
 readonly launcher_binary="$root/target/release/instavm-launcher"
+readonly tsc_khz_binary="$root/target/release/instavm-tsc-khz"
 
 # rust_is_here <with clippy and rustfmt: yes | no>: a toolchain that is new enough is on the PATH.
 rust_is_here() {
@@ -57,7 +58,7 @@ require_rust() {
 
 rust_hash() { hash_of Cargo.toml Cargo.lock .cargo guest launcher protocol/instavm; }
 
-rust_is_fresh() { is_fresh rust "$(rust_hash)" "$agent_binary" "$launcher_binary"; }
+rust_is_fresh() { is_fresh rust "$(rust_hash)" "$agent_binary" "$launcher_binary" "$tsc_khz_binary"; }
 
 build_rust() {
   local hash
