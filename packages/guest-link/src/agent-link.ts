@@ -53,25 +53,25 @@ export class GuestLink implements AgentLink {
     const timeoutMs = options.timeoutMs ?? this.#options.connectTimeoutMs;
     using deadline = startDeadline({ subject: `the agent at ${socketPath}`, timeoutMs, signal: options.signal });
     const startedAtMs = performance.now();
-    let lastError: unknown;
+    const seen: Seen = { last: undefined };
     try {
       for (let attempt = 0; ; attempt += 1) {
-        const socket = await connectedSocket(socketPath, deadline.signal);
+        const socket = await connectedSocket(socketPath, deadline.signal, seen);
         try {
           const bounds = { signal: deadline.signal, timeoutMs: this.#attemptTimeoutMs(attempt) };
           return await this.#greet(socket, bounds, { activate: options.activate, startedAtMs });
         } catch (error) {
           socket.destroy();
           if (deadline.signal.aborted || !isWorthAnotherTry(error)) throw error;
-          lastError = error;
+          seen.last = error;
         }
         await sleep(pauseAfterFailureMs, deadline.signal);
       }
     } catch (error) {
       if (options.signal?.aborted === true || !deadline.signal.aborted) throw error;
-      const seen = lastError ?? error;
-      const detail = seen instanceof Error ? seen.message : String(seen);
-      throw guestUnreachableError(`no session at ${socketPath} within ${timeoutMs} ms; last: ${detail}`, seen);
+      const last = seen.last ?? error;
+      const detail = last instanceof Error ? last.message : String(last);
+      throw guestUnreachableError(`no session at ${socketPath} within ${timeoutMs} ms; last: ${detail}`, last);
     }
   }
 
@@ -118,6 +118,11 @@ export class GuestLink implements AgentLink {
   }
 }
 
+/** Why the last attempt failed. */
+interface Seen {
+  last: unknown;
+}
+
 /** An agent that answered with a failure, or in another version, will do so again. */
 function isWorthAnotherTry(error: unknown): boolean {
   if (!(error instanceof InstaVmError)) return true;
@@ -125,10 +130,11 @@ function isWorthAnotherTry(error: unknown): boolean {
 }
 
 /** Polls until somebody listens on the path. */
-async function connectedSocket(path: string, signal: AbortSignal): Promise<Socket> {
+async function connectedSocket(path: string, signal: AbortSignal, seen: Seen): Promise<Socket> {
   for (let polls = 0; ; polls += 1) {
     const outcome = await tryConnect(path, signal);
     if (!(outcome instanceof Error)) return outcome;
+    seen.last = outcome;
     const code = "code" in outcome && typeof outcome.code === "string" ? outcome.code : "";
     if (neverThere.has(code)) {
       throw new InstaVmError(

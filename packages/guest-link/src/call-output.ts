@@ -3,6 +3,7 @@ import type { ExecCall, ExecEnded, OutputCall, OutputEvent } from "@instavm/core
 import { guestProtocolError } from "./link-errors.ts";
 import { type GuestStream, readerLeftError } from "./guest-stream.ts";
 
+/** What a call is made of. */
 export interface CallParts<Ended> {
   /** For messages: the call's name. */
   readonly subject: string;

@@ -5,6 +5,7 @@ const joinedWriteBytes = 16 * 1024;
 /** Who sends data waits while more than this is unsent. */
 const fullBacklogBytes = 1024 * 1024;
 
+/** What a channel tells its owner. */
 export interface ChannelEvents {
   readonly data: (chunk: Uint8Array) => void;
   /** Once, after the last data. */

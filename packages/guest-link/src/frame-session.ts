@@ -11,6 +11,7 @@ const unreadPongs = 1000;
 const detachTimeoutMs = 1000;
 const greatestStreamId = 0xff_ff_ff_ff;
 
+/** How a session greets and watches. */
 export interface FrameSessionOptions {
   /** 16 random bytes. */
   readonly nonce: Uint8Array;

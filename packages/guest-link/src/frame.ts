@@ -18,6 +18,7 @@ export const limits = {
   skippedBytes: 1024 * 1024,
 } as const;
 
+/** Frame types as they are on the wire. */
 export const frameTypes = {
   open: 1,
   message: 2,
@@ -33,8 +34,10 @@ export const frameTypes = {
 /** Flag of OPEN, and of MESSAGE from the host: no more input data follows. */
 export const endStreamFlag = 1;
 
+/** One end of the link. */
 export type Side = "host" | "guest";
 
+/** What a frame's 12 bytes say; `length` is its payload's, in bytes. */
 export interface FrameHeader {
   readonly length: number;
   readonly streamId: number;

@@ -19,6 +19,7 @@ export interface StreamHost {
   ready(): Promise<void>;
 }
 
+/** What a call may do on its stream. */
 export interface StreamPlan {
   /** For messages: the call's name. */
   readonly subject: string;

@@ -3,6 +3,7 @@ import { InstaVmError } from "@instavm/contract";
 import type { ActivateRequest, ExecRequest, RunCodeRequest } from "@instavm/core";
 import { Language, OpenSchema } from "@instavm/protocol/guest";
 
+/** One of the calls of `Open`. */
 export type OpenCall = NonNullable<MessageInitShape<typeof OpenSchema>["call"]>;
 
 /** A call whose first message may not hold all of it: `rest` follows as input data. */
@@ -67,6 +68,7 @@ export function execCall(request: ExecRequest): CallWithRest {
   return { call: { case: "exec", value: { ...options, scriptFollows: true } }, rest: Buffer.from(command.script) };
 }
 
+/** Code beyond 64 KiB follows as `rest`. */
 export function runCodeCall(request: RunCodeRequest): CallWithRest {
   const code = new TextEncoder().encode(request.code);
   const isLong = code.length > inlineBytes;

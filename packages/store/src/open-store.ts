@@ -7,6 +7,7 @@ import { openSqlite, sqliteSchema } from "./sqlite/open-sqlite.ts";
 import { recordsError } from "./sqlite/sqlite-errors.ts";
 import { vmRecords } from "./vm-records.ts";
 
+/** Which database to open. */
 export interface StoreOptions {
   /** The database file; made when missing, its directory must exist. */
   readonly path: string;

@@ -103,6 +103,7 @@ export function readKey(row: Selectable<KeyRow>): KeyRecord {
   };
 }
 
+/** The row of a session. */
 export function sessionRowOf(session: SessionRecord): SessionRow {
   return {
     session_id: session.sessionId,
@@ -120,6 +121,7 @@ export function sessionRowOf(session: SessionRecord): SessionRow {
   };
 }
 
+/** The row of a VM. */
 export function vmRowOf(vm: VmRecord): VmRow {
   return {
     vm_id: vm.vmId,
@@ -134,6 +136,7 @@ export function vmRowOf(vm: VmRecord): VmRow {
   };
 }
 
+/** The row of a key; the database numbers it. */
 export function keyRowOf(key: Omit<KeyRecord, "keyId">): Insertable<KeyRow> {
   return {
     role: key.role,

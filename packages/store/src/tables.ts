@@ -16,6 +16,7 @@ export interface SessionRow {
   readonly end_reason: string | null;
 }
 
+/** See `SessionRow`. */
 export interface VmRow {
   readonly vm_id: string;
   readonly session_id: string;
@@ -28,6 +29,7 @@ export interface VmRow {
   readonly end_reason: string | null;
 }
 
+/** See `SessionRow`. */
 export interface KeyRow {
   readonly key_id: Generated<number>;
   readonly role: string;

@@ -86,6 +86,7 @@ const good = (name: string, from: readonly Side[], of: PlainFrame): FrameVector 
   },
 });
 
+/** Every type of frame, with its edges. */
 export const frameVectors = (): FrameVector[] => [
   good("OPEN, input ended", ["host"], { streamId: 1, type: type.open, flags: endStream, payload: openPing }),
   good("OPEN, input follows", ["host"], { streamId: 3, type: type.open, payload: openExec }),
@@ -131,6 +132,7 @@ const large = (
   valid: of.valid,
 });
 
+/** Payloads at and just over their limits. */
 export const largeFrameVectors = (): LargeFrameVector[] => [
   large(
     "OPEN, the longest payload",
@@ -298,6 +300,7 @@ const badDirections = (): InvalidFrameVector[] => {
   ];
 };
 
+/** Every way in which one frame can be wrong. */
 export const invalidFrameVectors = (): InvalidFrameVector[] => [
   ...badHeaders(),
   ...badFlags(),
@@ -455,4 +458,5 @@ const sequencesToHost = (): SequenceVector[] => [
   }),
 ];
 
+/** Frames that are right or wrong because of what went before. */
 export const sequenceVectors = (): SequenceVector[] => [...sequencesToGuest(), ...sequencesToHost()];

@@ -260,6 +260,7 @@ export interface InvalidMessageVector {
   readonly why: string;
 }
 
+/** Every way in which protobuf can be broken that both decoders see. */
 export const invalidMessageVectors = (): InvalidMessageVector[] => [
   { name: "cut in a tag", type: "instavm.guest.v1.Outcome", hex: "82", why: "a varint ends with the payload" },
   { name: "cut in a length", type: "instavm.guest.v1.Output", hex: "0aff", why: "a varint ends with the payload" },

@@ -30,6 +30,7 @@ const banner = (): Uint8Array => concat(ascii("IVM1B"), bootId);
 const hello = (of = nonce): Uint8Array => concat(ascii("IVM1H"), of, u16(1), u16(0));
 const welcome = (of = nonce): Uint8Array => concat(ascii("IVM1W"), of, u16(1), u16(0));
 
+/** Banner, hello and welcome. */
 export const sessionVectors = (): SessionVector[] => [
   { name: "banner", hex: hexOf(banner()), kind: "banner", bootIdHex: hexOf(bootId) },
   { name: "hello", hex: hexOf(hello()), kind: "hello", nonceHex: hexOf(nonce), version: 1 },
@@ -55,6 +56,7 @@ const scanFor =
 const scan = scanFor(nonce);
 const scanTricky = scanFor(trickyNonce);
 
+/** Streams that begin with an earlier session's remains. */
 export const scanVectors = (): ScanVector[] => [
   scan("host", "welcome at once", new Uint8Array(0)),
   scan("host", "welcome after the banner", banner()),

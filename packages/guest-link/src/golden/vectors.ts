@@ -14,6 +14,7 @@ export const goldenVectors = () => ({
   invalidMessages: invalidMessageVectors(),
 });
 
+/** All sections of the file. */
 export type GoldenVectors = ReturnType<typeof goldenVectors>;
 
 /** One row a line, so that a change shows as the rows it touches. */

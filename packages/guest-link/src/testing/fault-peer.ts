@@ -102,6 +102,7 @@ class PeerConnection {
 /** What a peer does with its connections, in order; the last one is repeated. */
 export type PeerScript = (connection: PeerConnection) => Promise<void> | void;
 
+/** A listening peer and what came to it. */
 export interface FaultPeer extends AsyncDisposable {
   readonly socketPath: string;
   /** Every connection so far, with its arrival in ms. */

@@ -9,6 +9,7 @@ import { kyselyDatabase } from "./statement-cache.ts";
 /** How long a statement waits, and the program with it, for another process's lock. One server writes: it waits for no other. */
 const busyTimeoutMs = 1000;
 
+/** SQLite's part of the schema: strict tables, whose integers have one type. */
 export const sqliteSchema: SchemaDialect = {
   serialKey: sql`integer primary key autoincrement`,
   integer: sql`integer`,
