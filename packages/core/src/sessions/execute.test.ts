@@ -118,11 +118,19 @@ describe("a guest that misbehaves", () => {
     const { client, sessionId } = await openSession(world);
     await client.execute(sessionId, "x = 5");
     const running = client.execute(sessionId, "print(1)\nstuck()", { limitMs: 1_000 });
-    await world.clock.advance(6_000);
+    await world.clock.advance(6_100);
     const result = await running;
-    expect(result).toMatchObject({ exitCode: 124, timedOut: true, wallMs: 6_000, start: undefined });
+    expect(result).toMatchObject({ exitCode: 124, timedOut: true, wallMs: 6_020, start: undefined });
     expect(Buffer.from(result.stdout).toString()).toBe("1\n");
     expect(await client.print(sessionId, "print(x)")).toBe("5\n");
+  });
+
+  test("and ends the cell late is believed when it says how", async () => {
+    await using world = new FakeWorld();
+    const { client, sessionId } = await openSession(world);
+    const running = client.execute(sessionId, "print(1)\nlate(5010)", { limitMs: 1_000 });
+    await world.clock.advance(6_100);
+    expect(await running).toMatchObject({ exitCode: 124, timedOut: true, contextLost: true, wallMs: 6_010 });
   });
 
   test("a cell that only waits behind a longer one does not cost the VM", async () => {

@@ -2,11 +2,14 @@ import { InstaVmError, outputLimitBytes } from "@instavm/contract";
 import type { AgentSession, CodeEnded } from "../ports/agent-link.ts";
 import type { Clock } from "../ports/surroundings.ts";
 import { readCall } from "../vm/agent-calls.ts";
-import { startDeadline, untilAborted } from "../waiting/deadline.ts";
+import { joinSignals, untilAborted } from "../waiting/deadline.ts";
 import { CollectedOutput } from "./collected-output.ts";
 import type { ExecuteRequest } from "./sessions.ts";
 
 const timeLimitExitCode = 124;
+/** How long output that has arrived may take to be read. */
+const deliveryMs = 20;
+const lastResortMs = 5_000;
 
 /** How a cell ended, with what it printed. */
 export interface FinishedCell {
@@ -28,44 +31,71 @@ export interface CellBounds {
 }
 
 /**
- * Runs a cell. The guest keeps the time limit. When it has not done so after the grace, the cell is cancelled and
- * counts as timed out if the agent still answers a ping (a cell that waited behind another one), else as silent.
- * Rejects when the call fails or the caller gives up.
+ * Runs a cell. The guest keeps the time limit. When it has not done so after the grace, it is asked whether it lives:
+ * if so, and the cell has still not ended (it waited behind another one, for example), the cell is cancelled and counts
+ * as timed out; if not, the guest is silent. Rejects when the call fails or the caller gives up.
  */
 export async function runCell(
   session: AgentSession,
   request: ExecuteRequest,
   bounds: CellBounds,
 ): Promise<CellOutcome> {
-  const output = new CollectedOutput(outputLimitBytes);
+  const { clock, signal, graceMs, pingTimeoutMs } = bounds;
   const { code, limitMs, language = "detect" } = request;
-  using deadline = startDeadline(bounds.clock, {
-    timeoutMs: limitMs + bounds.graceMs,
-    signal: bounds.signal,
-    expired: () => new InstaVmError("timeout", `the code did not end within ${limitMs} ms`),
-  });
-  const startedAtMs = bounds.clock.monotonicMs();
+  const output = new CollectedOutput(outputLimitBytes);
+  const cancel = new AbortController();
+  const startedAtMs = clock.monotonicMs();
   try {
-    const call = session.runCode({ code, language, limitMs, outputLimitBytes }, { signal: deadline.signal });
-    const ended = await untilAborted(
-      readCall(call, (event) => output.take(event)),
-      deadline.signal,
-    );
-    return { ended, output };
-  } catch (error) {
-    if (!deadline.hasExpired() || bounds.signal.aborted) throw error;
-    if (!(await answers(session, bounds))) return "silent";
-    return { ended: timedOut(request, bounds.clock.monotonicMs() - startedAtMs), output };
+    const waiting = {
+      signal: joinSignals(cancel.signal, signal),
+      // The last resort: everything below is over before.
+      timeoutMs: limitMs + graceMs + pingTimeoutMs + lastResortMs,
+    };
+    const call = session.runCode({ code, language, limitMs, outputLimitBytes }, waiting);
+    const reading = readCall(call, (event) => output.take(event));
+    const ended = await endOf(reading, session, { limitMs, bounds });
+    if (ended === "silent") return ended;
+    return { ended: ended ?? timedOut(request, clock.monotonicMs() - startedAtMs), output };
+  } finally {
+    cancel.abort(new InstaVmError("timeout", `the code did not end within ${limitMs} ms`));
   }
 }
 
-async function answers(session: AgentSession, { signal, pingTimeoutMs }: CellBounds): Promise<boolean> {
+/** How the cell ended; undefined when the guest lives and the cell has not ended in time. */
+async function endOf(
+  reading: Promise<CodeEnded>,
+  session: AgentSession,
+  { limitMs, bounds }: { readonly limitMs: number; readonly bounds: CellBounds },
+): Promise<CodeEnded | undefined | "silent"> {
+  const { clock, signal, graceMs } = bounds;
+  const inTime = await within(reading, limitMs + graceMs, bounds);
+  if (inTime !== undefined) return inTime;
+  const answer = await untilAborted(Promise.race([reading, ping(session, bounds)]), signal);
+  // What the guest sent before its answer to the ping is on its way to the reader.
+  return answer === "alive" ? within(reading, deliveryMs, { clock, signal }) : answer;
+}
+
+/** The outcome of `work`, or undefined when it takes longer. */
+async function within<T>(
+  work: Promise<T>,
+  timeoutMs: number,
+  { clock, signal }: Pick<CellBounds, "clock" | "signal">,
+): Promise<T | undefined> {
+  const elapsed = Promise.withResolvers<undefined>();
+  const cancelTimer = clock.after(timeoutMs, () => elapsed.resolve(undefined));
+  try {
+    return await untilAborted(Promise.race([work, elapsed.promise]), signal);
+  } finally {
+    cancelTimer();
+  }
+}
+
+async function ping(session: AgentSession, { signal, pingTimeoutMs }: CellBounds): Promise<"alive" | "silent"> {
   try {
     await session.ping({ signal, timeoutMs: pingTimeoutMs });
-    return true;
+    return "alive";
   } catch {
-    signal.throwIfAborted();
-    return false;
+    return "silent";
   }
 }
 

@@ -56,6 +56,11 @@ const verbs: Readonly<Record<string, Verb>> = {
     await cell.call.elapse(cell.guest.clock, cell.limitMs);
     return timedOut;
   },
+  /** Runs into the time limit; so many ms after it the interpreter has to be killed. */
+  late: async (cell, argument) => {
+    await cell.call.elapse(cell.guest.clock, cell.limitMs + Number(argument));
+    return { ...timedOut, contextLost: true };
+  },
   /** Never ends by itself, not even at the time limit; the agent still answers. */
   stuck: async (cell) => {
     await cell.call.elapse(cell.guest.clock, Number.POSITIVE_INFINITY);
