@@ -20,7 +20,7 @@ export const runners: readonly Runner[] = [
   check("types", ["tsc", "-b"]),
   check("lint", ["oxlint", "--type-aware", "--deny-warnings", ...typescriptFolders]),
   check("format", ["oxfmt", "--check"]),
-  check("unused", ["knip"]),
+  check("unused", ["knip", "--no-config-hints"]),
   check("protocol-lint", ["buf", "lint", "protocol"]),
   check("rust-format", ["cargo", "fmt", "--check"]),
   check("rust-lint", ["cargo", "clippy", "--locked", "--all-targets", "--quiet", "--", "-D", "warnings"]),
