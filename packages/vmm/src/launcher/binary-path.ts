@@ -1,0 +1,18 @@
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+/** The top of the checkout that this file is part of. */
+const checkoutDir = fileURLToPath(new URL("../../../../", import.meta.url));
+
+/**
+ * Where the launcher's program is: `INSTAVM_LAUNCHER_PATH`, else the checkout's release build, else its debug
+ * build. When none is there, the release build's path: it is what an error names.
+ */
+export function launcherBinaryPath(): string {
+  const named = process.env["INSTAVM_LAUNCHER_PATH"];
+  if (named !== undefined && named !== "") return named;
+  const release = join(checkoutDir, "target/release/instavm-launcher");
+  const debug = join(checkoutDir, "target/debug/instavm-launcher");
+  return !existsSync(release) && existsSync(debug) ? debug : release;
+}

@@ -1,0 +1,164 @@
+import { InstaVmError } from "@instavm/contract";
+import type { VmId } from "@instavm/contract";
+import type { EndReason, Log, Waiting } from "@instavm/core";
+import { makeResource } from "@instavm/process";
+import { watchEnds } from "./end-watch.ts";
+import type { EndWatch } from "./end-watch.ts";
+import type { LauncherOptions } from "./ensure-launcher.ts";
+import { listProcesses } from "./launched-process.ts";
+import type { LaunchedProcess } from "./launched-process.ts";
+import { unexpectedAnswer } from "./launcher-connection.ts";
+import type { LauncherCall } from "./launcher-connection.ts";
+import { keepLink } from "./launcher-link.ts";
+import type { LauncherLink } from "./launcher-link.ts";
+
+/** A process to start, in the directory `<state dir>/vms/<vm id>` that the caller has made. */
+export interface LaunchStart {
+  readonly vmId: VmId;
+  /** One of the client's `programs`. */
+  readonly program: string;
+  readonly args: readonly string[];
+  /** Made before the start, as reflinks where the filesystem can, else as sparse copies; `toName` must not exist. */
+  readonly clones: readonly { readonly from: string; readonly toName: string }[];
+  /** Opened by the launcher and inherited under these numbers, 3 to 63. */
+  readonly inherited: readonly { readonly fd: number; readonly path: string; readonly writable: boolean }[];
+  /** -20..19; 0 is normal. */
+  readonly priority: number;
+}
+
+/**
+ * The host's end of the launcher. It connects again when the launcher was restarted; calls that were under way
+ * then fail with `launcher_unreachable`, ends that nobody saw are found out. Every call has a deadline (10 s, a start 60 s).
+ */
+export interface LauncherClient extends AsyncDisposable {
+  /**
+   * Starts a process; one that starts although the caller has left meanwhile is ended again.
+   * Throws `disk_full`, `conflict` (the VM has a process, or one that was not forgotten), `engine_failed`.
+   */
+  start(start: LaunchStart, waiting?: Waiting): Promise<{ readonly pid: number }>;
+  /** SIGTERM 15, SIGKILL 9, SIGSTOP 19 or SIGCONT 18. Throws `vm_not_found` when nothing runs. */
+  signal(vmId: VmId, signal: number, waiting?: Waiting): Promise<void>;
+  /** The nice value of all its threads. */
+  setPriority(vmId: VmId, priority: number, waiting?: Waiting): Promise<void>;
+  /** What runs, and what ended and was not forgotten. */
+  list(waiting?: Waiting): Promise<readonly LaunchedProcess[]>;
+  /** Drops what is remembered of a process that ended. */
+  forget(vmId: VmId, waiting?: Waiting): Promise<void>;
+  /** Settles, never rejects, when the VM's present process has ended; `unknown` when it has none. */
+  ended(vmId: VmId): Promise<EndReason>;
+  /** Closes the connection. Launcher and VMs live on. */
+  close(): void;
+}
+
+const startTimeoutMs = 60_000;
+
+interface Means {
+  readonly link: LauncherLink;
+  readonly watch: EndWatch;
+  readonly log: Log;
+}
+
+/** Finds or starts the launcher of a state directory. Throws `host_setup` or `launcher_unreachable`. */
+export async function ensureLauncher(options: LauncherOptions, waiting: Waiting = {}): Promise<LauncherClient> {
+  const watch = watchEnds();
+  const means: Means = { link: keepLink(options, watch), watch, log: options.log };
+  try {
+    await means.link.connection(waiting);
+  } catch (error) {
+    means.link.close();
+    throw error;
+  }
+  const client = clientOf(means);
+  return makeResource(client, () => client.close());
+}
+
+function clientOf(means: Means): Omit<LauncherClient, typeof Symbol.asyncDispose> {
+  return {
+    start: (start, waiting) => startProcess(means, start, waiting),
+    async signal(vmId, signal, waiting) {
+      const request = { case: "signal", value: { vmId, signal } } as const;
+      await order(means.link, { subject: `signal ${signal} to VM ${vmId}`, request }, waiting);
+    },
+    async setPriority(vmId, priority, waiting) {
+      const request = { case: "setPriority", value: { vmId, priority } } as const;
+      await order(means.link, { subject: `priority of VM ${vmId}`, request }, waiting);
+    },
+    list: async (waiting) => listProcesses(await means.link.connection(waiting), waiting),
+    async forget(vmId, waiting) {
+      await order(means.link, { subject: `end of VM ${vmId}`, request: { case: "forget", value: { vmId } } }, waiting);
+      means.watch.forget(vmId);
+    },
+    ended: (vmId) => means.watch.find(vmId) ?? askForEnd(means, vmId),
+    close: () => means.link.close(),
+  };
+}
+
+/** A request whose answer carries nothing. */
+async function order(link: LauncherLink, call: LauncherCall, waiting?: Waiting): Promise<void> {
+  const connection = await link.connection(waiting);
+  const answer = await connection.call(call, waiting);
+  if (answer.case !== "done") throw unexpectedAnswer(call.subject, answer);
+}
+
+async function startProcess(
+  means: Means,
+  start: LaunchStart,
+  waiting: Waiting = {},
+): Promise<{ readonly pid: number }> {
+  const { vmId, program, priority } = start;
+  const value = {
+    vmId,
+    program,
+    priority,
+    args: [...start.args],
+    clones: [...start.clones],
+    inherited: [...start.inherited],
+  };
+  const subject = `start of VM ${vmId}`;
+  const onLateAnswer = (): void => void undoStart(means, vmId);
+  const connection = await means.link.connection(waiting);
+  // Expected from now on: the end of a short process can arrive together with the answer.
+  const end = means.watch.expect(vmId);
+  try {
+    const call = { subject, request: { case: "start", value }, onLateAnswer } as const;
+    const answer = await connection.call(call, { ...waiting, timeoutMs: waiting.timeoutMs ?? startTimeoutMs });
+    if (answer.case !== "started") throw unexpectedAnswer(subject, answer);
+    return { pid: answer.value.pid };
+  } catch (error) {
+    end.drop();
+    throw notFoundAsFailure(error);
+  }
+}
+
+/** What a start did not find is a file, not the VM. */
+function notFoundAsFailure(error: unknown): unknown {
+  if (!(error instanceof InstaVmError) || error.code !== "vm_not_found") return error;
+  return new InstaVmError("engine_failed", error.message, { cause: error });
+}
+
+/** Nobody knows of this process: its caller left before it was there. */
+async function undoStart(means: Means, vmId: VmId): Promise<void> {
+  const client = clientOf(means);
+  try {
+    await client.signal(vmId, 9);
+    await client.ended(vmId);
+    await client.forget(vmId);
+  } catch (error) {
+    means.log.warn("late_start_not_undone", { vmId, error: String(error) });
+  }
+}
+
+/** The end of a process that this client did not start. */
+async function askForEnd(means: Means, vmId: VmId): Promise<EndReason> {
+  const end = means.watch.expect(vmId);
+  try {
+    const all = await listProcesses(await means.link.connection());
+    const found = all.find((process) => process.vmId === vmId);
+    if (found === undefined) means.watch.settle(vmId, { kind: "unknown" });
+    else if (found.ended !== undefined) means.watch.settle(vmId, found.ended);
+  } catch (error) {
+    // The next connection asks for all ends that are open.
+    means.log.warn("launcher_lost", { error: String(error) });
+  }
+  return end.reason;
+}
