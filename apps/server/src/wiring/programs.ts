@@ -1,0 +1,9 @@
+import { join } from "node:path";
+
+const releaseDirectory = join(import.meta.dirname, "../../../../target/release");
+
+/** Our own compiled programs, absolute paths. */
+export const programs = {
+  agent: join(releaseDirectory, "instavm-agent"),
+  tscKhz: join(releaseDirectory, "instavm-tsc-khz"),
+} as const;
