@@ -26,7 +26,7 @@ const programName = "qemu-system-x86_64";
 const versionTimeoutMs = 20_000;
 
 /** Where QEMU is: the named path, or the first on `PATH`. Throws `host_setup`. */
-export async function findQemu(named: string | undefined, searchPath = process.env["PATH"] ?? ""): Promise<string> {
+export async function findQemu(named?: string, searchPath = process.env["PATH"] ?? ""): Promise<string> {
   const candidates =
     named === undefined
       ? searchPath
