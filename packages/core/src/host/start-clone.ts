@@ -5,6 +5,7 @@ import type { Chance } from "../ports/surroundings.ts";
 import { connectAgent } from "../vm/connect-agent.ts";
 import { newIdentity } from "../vm/identity.ts";
 import { newVmId } from "../vm/ids.ts";
+import { logLastWords } from "../vm/last-words.ts";
 import { nothingRuns } from "../vm/leftovers.ts";
 import { Sandbox, type SandboxPorts } from "../vm/sandbox.ts";
 
@@ -44,6 +45,7 @@ export async function startClone(request: CloneRequest, parts: CloneParts, signa
     signal.throwIfAborted();
     return new Sandbox({ machine, session, shape }, parts);
   } catch (error) {
+    if (!signal.aborted) await logLastWords(machine, parts.log);
     // A clone that failed to start has left no process.
     await parts.leftovers.release(vmId, machine ?? nothingRuns);
     throw error;

@@ -81,6 +81,11 @@ export interface RunningMachine {
   pause(waiting?: Waiting): Promise<PausedMachine>;
   /** From `background` to `normal` priority. */
   prioritise(waiting?: Waiting): Promise<void>;
+  /**
+   * What the guest's console and the process itself wrote last, at most 4 KiB of printable text, for the log when the VM
+   * does not come up. Also after its end. An engine that keeps none leaves it out.
+   */
+  lastWords?(): Promise<string>;
   /** Ends the process at once and waits until it is gone. Idempotent. */
   end(waiting?: Waiting): Promise<EndedMachine>;
 }

@@ -5,6 +5,7 @@ import type { Image, Template, TemplateDraft, TemplateKey, TemplateStore, VmDire
 import type { Chance, Clock, Log } from "../ports/surroundings.ts";
 import { connectAgent } from "../vm/connect-agent.ts";
 import { newVmId } from "../vm/ids.ts";
+import { logLastWords } from "../vm/last-words.ts";
 import { type Leftovers, nothingRuns } from "../vm/leftovers.ts";
 import { isLinkFailure } from "../vm/agent-calls.ts";
 import { warmUp } from "./warm-up.ts";
@@ -101,6 +102,9 @@ async function fill(draft: TemplateDraft, filling: Filling): Promise<void> {
     );
     await warm(machine, filling);
     await save(machine, draft, signal);
+  } catch (error) {
+    if (!signal.aborted) await logLastWords(machine, parts.log);
+    throw error;
   } finally {
     // A boot that failed has left no process.
     await parts.leftovers.release(vmId, machine ?? nothingRuns);

@@ -103,6 +103,11 @@ describe("a boot that hangs", () => {
     await world.clock.passUntil(() => world.room.templates.size === 1, "the template is made");
     expect(await client.print(await opened, "print(1)")).toBe("1\n");
     expect([boots, world.log.count("template.boot_again"), world.remains().processes]).toEqual([3, 2, 1]);
+    const lastWords = world.log.lines.filter(({ event }) => event === "vm.last_words");
+    expect(lastWords.map(({ fields }) => fields["text"])).toEqual([
+      expect.stringContaining("last line"),
+      expect.stringContaining("last line"),
+    ]);
   });
 
   test("three times fails the create, leaves nothing, and the next create tries again", async () => {

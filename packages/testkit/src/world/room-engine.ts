@@ -98,6 +98,7 @@ export class RoomEngine implements Engine {
           this.#check(process);
           process.priority = "normal";
         }),
+      lastWords: () => this.#faults.call("machine.lastWords", undefined, () => `${vmId}: the console's last line`),
       vmId,
     };
   }
