@@ -81,7 +81,7 @@ async function requireFreePort({ host, port }: Settings["listen"]): Promise<void
 }
 
 function engineText(facts: EngineFacts): string {
-  return `${facts.name} ${facts.version} (${facts.accelerator}: ${facts.acceleratorReason})`;
+  return `${facts.name} ${facts.version} with ${facts.accelerator}: ${facts.acceleratorReason}`;
 }
 
 async function aborted(signal: AbortSignal): Promise<void> {

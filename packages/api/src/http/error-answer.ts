@@ -57,11 +57,11 @@ export function errorBody(error: InstaVmError, requestId: string): ErrorBody {
 function report(error: InstaVmError, { request, reply, log }: Exchange): void {
   const fields = { requestId: request.id, method: request.method, route: request.routeOptions.url, code: error.code };
   if (reply.raw.destroyed) {
-    log.info("client_left", fields);
+    log.info("client.left", fields);
   } else if (error.code === "internal") {
-    log.error("request_failed", { ...fields, error: error.cause instanceof Error ? error.cause.stack : error.message });
+    log.error("request.failed", { ...fields, error: error.cause instanceof Error ? error.cause.stack : error.message });
   } else if (error.status >= 500) {
-    log.warn("request_failed", { ...fields, error: error.message });
+    log.warn("request.failed", { ...fields, error: error.message });
   }
 }
 

@@ -131,7 +131,7 @@ describe("POST /execute", () => {
     await started.promise;
     leave.abort();
     await expect(answer).rejects.toThrow("aborted");
-    await expect.poll(() => server.logged.map(({ event }) => event)).toContain("client_left");
+    await expect.poll(() => server.logged.map(({ event }) => event)).toContain("client.left");
   });
 
   it.each(["vm_lost", "guest_unreachable", "capacity", "disk_full"] as const)("passes %s on", async (code) => {
