@@ -11,7 +11,7 @@ export interface EndWatch {
   open(): readonly string[];
 }
 
-export interface ExpectedEnd {
+interface ExpectedEnd {
   readonly reason: Promise<EndReason>;
   /** There is no such process after all: what was expected before is again. */
   drop(): void;

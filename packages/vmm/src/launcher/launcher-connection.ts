@@ -9,11 +9,11 @@ import { encodeRequest, responseReader } from "./frames.ts";
 import { refusalError } from "./refusals.ts";
 
 /** The one version that this client speaks. */
-export const protocolVersion = 1;
+const protocolVersion = 1;
 const helloTimeoutMs = 10_000;
 const callTimeoutMs = 10_000;
 
-export type RequestBody = NonNullable<MessageInitShape<typeof RequestSchema>["request"]>;
+type RequestBody = NonNullable<MessageInitShape<typeof RequestSchema>["request"]>;
 export type Answer = Exclude<Response["response"], { readonly case: "error" } | { readonly case: undefined }>;
 
 /** A request and what it is for, in the words of an error message. */
