@@ -2,6 +2,7 @@ import { randomBytes } from "node:crypto";
 import { rename } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
 import { InstaVmError } from "@instavm/contract";
+import type { OutputEvent } from "@instavm/core";
 import { FailureCode, Language } from "@instavm/protocol/guest";
 import { describe, expect, it } from "vitest";
 import { GuestLink } from "./agent-link.ts";
@@ -14,7 +15,10 @@ const attentive = new GuestLink({ keepaliveMs: 300, connectTimeoutMs: 20_000 });
 const patient = new GuestLink({ connectTimeoutMs: 20_000 });
 
 const silent: PeerScript = () => {};
-const honest: PeerScript = (peer) => peer.greet();
+const honest: PeerScript = async (peer) => {
+  await peer.greet();
+  await peer.letGo();
+};
 
 const drain = async (output: AsyncIterable<unknown>): Promise<number> => {
   let events = 0;
@@ -30,7 +34,7 @@ describe("connecting to an agent", () => {
       connection.write(randomBytes(70_000));
       connection.banner();
       connection.welcome(new Uint8Array(16).fill(9));
-      await connection.greet();
+      await honest(connection);
     });
     await using session = await patient.connect(peer.socketPath);
     expect(session.closed).toBeInstanceOf(Promise);
@@ -59,6 +63,7 @@ describe("connecting to an agent", () => {
       const nonce = await connection.hello();
       await delay(400);
       connection.welcome(nonce);
+      await connection.letGo();
     };
     await using peer = await faultPeer(slow);
     await using _session = await link.connect(peer.socketPath);
@@ -129,10 +134,12 @@ describe("connecting to an agent", () => {
       connection.end(streamId, { case: "activated", value: {} });
       expect(open.call.case).toBe("activate");
       expect(open.call.value).toMatchObject({ hostname: "sandbox", env: { A: "1" }, keepIdentity: false });
+      await connection.letGo();
     });
     const identity = { entropy: randomBytes(32), hostname: "sandbox", machineId: "0".repeat(32) };
     const activate = { identity, unixTimeMs: Date.now(), env: { A: "1" } };
-    await using _session = await patient.connect(peer.socketPath, { activate });
+    const session = await patient.connect(peer.socketPath, { activate });
+    await session.detach();
     await peer.finished();
   });
 
@@ -338,6 +345,30 @@ describe("an agent that misbehaves", () => {
     await expect(drain(session.exec({ command: { argv: ["true"] } }))).rejects.toMatchObject({
       code: "guest_protocol",
     });
+  });
+
+  it("gets what it displays passed on, without parts whose names are no MIME types", async () => {
+    const utf8 = new TextEncoder();
+    await using peer = await faultPeer(async (connection) => {
+      await connection.greet();
+      const { streamId } = await connection.opened();
+      const many = Object.fromEntries(Array.from({ length: 100 }, (_, at) => [`text/x-${at}`, new Uint8Array(1)]));
+      const data = { "text/html": utf8.encode("<b>6</b>"), "../../etc/passwd": utf8.encode("x"), "": utf8.encode("x") };
+      connection.output(streamId, { case: "display", value: { data, isResult: true } });
+      connection.output(streamId, { case: "display", value: { data: { "no mime": utf8.encode("x") } } });
+      connection.output(streamId, { case: "display", value: { data: many } });
+      connection.end(streamId, { case: "codeEnded", value: { language: Language.PYTHON } });
+      await connection.letGo();
+    });
+    await using session = await patient.connect(peer.socketPath);
+    const events: OutputEvent[] = [];
+    for await (const event of session.runCode({ code: "6", language: "python" })) events.push(event);
+    expect(events[0]).toEqual({
+      type: "display",
+      isResult: true,
+      data: new Map([["text/html", utf8.encode("<b>6</b>")]]),
+    });
+    expect(events.map((event) => event.type === "display" && event.data.size)).toEqual([1, 32]);
   });
 
   it("ends the session when cells end in no language, processes start twice or a file has another size than announced", async () => {

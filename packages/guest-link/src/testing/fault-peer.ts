@@ -83,6 +83,15 @@ class PeerConnection {
     return { streamId, flags, open: fromBinary(OpenSchema, payload) };
   }
 
+  /** Reads on until the host leaves, and lets it go in order. */
+  async letGo(): Promise<void> {
+    for (;;) {
+      const { type } = await this.frame();
+      if (type === frameTypes.detach) break;
+    }
+    this.send(0, frameTypes.detached);
+  }
+
   /** Resolves when the host has closed its end. */
   async closed(): Promise<void> {
     this.socket.resume();
