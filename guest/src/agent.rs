@@ -1,13 +1,15 @@
 //! What all calls share, and which service a call goes to.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::calls::{exec, figures, run_code};
+use crate::calls::{contexts, exec, figures, files, identity, run_code};
 use crate::code::CodeBudget;
-use crate::failure::CallError;
+use crate::context::interpreter::Driver;
+use crate::context::registry::{Contexts, DRIVERS};
+use crate::failure::{CallError, CallResult};
 use crate::image::Image;
 use crate::link::stream::Call;
 use crate::process::account::Account;
@@ -40,6 +42,8 @@ pub struct Agent {
     pub starter: Starter,
     /// A directory of the agent's own, for files that live as long as a call.
     pub directory: PathBuf,
+    /// The interpreters.
+    pub contexts: Contexts,
     /// Bounds the code that is held in memory.
     pub code_budget: Arc<CodeBudget>,
     installed: Mutex<Variables>,
@@ -56,6 +60,9 @@ impl Agent {
     ) -> io::Result<Self> {
         let mut boot_id = [0; 16];
         File::open("/dev/urandom")?.read_exact(&mut boot_id)?;
+        for Driver { file, source, .. } in DRIVERS {
+            fs::write(directory.join(file), source)?;
+        }
         Ok(Self {
             surroundings,
             image,
@@ -65,6 +72,7 @@ impl Agent {
                 null: File::open("/dev/null")?.into(),
             },
             directory: directory.to_owned(),
+            contexts: Contexts::default(),
             code_budget: Arc::new(CodeBudget::for_this_machine()),
             installed: Mutex::default(),
             boot_id,
@@ -128,6 +136,10 @@ impl Agent {
                 agent_version: env!("CARGO_PKG_VERSION").to_owned(),
             })),
             open::Call::Stats(_) => figures::stats().map(outcome::Outcome::Stats),
+            open::Call::SetClock(request) => {
+                identity::set_clock(self, *request).map(outcome::Outcome::ClockSet)
+            }
+            open::Call::ListContexts(_) => Ok(outcome::Outcome::Contexts(contexts::list(self))),
             _ => return None,
         };
         Some(outcome.unwrap_or_else(|error| outcome::Outcome::Failure(error.into())))
@@ -135,15 +147,51 @@ impl Agent {
 
     /// Serves any other call.
     pub async fn run(self: Arc<Self>, request: open::Call, call: Call) {
-        let outcome = match request {
-            open::Call::Exec(request) => exec::exec(&self, &call, request)
-                .await
-                .map(outcome::Outcome::ExecEnded),
-            open::Call::RunCode(request) => run_code::run_code(&self, &call, request)
-                .await
-                .map(outcome::Outcome::CodeEnded),
-            _ => Err(CallError::unsupported("this agent does not know the call")),
-        };
+        let call = Arc::new(call);
+        let outcome = self.serve(request, &call).await;
         call.end(outcome);
+    }
+
+    async fn serve(
+        self: &Arc<Self>,
+        request: open::Call,
+        call: &Arc<Call>,
+    ) -> CallResult<outcome::Outcome> {
+        use outcome::Outcome;
+        Ok(match request {
+            open::Call::Activate(request) => {
+                Outcome::Activated(identity::activate(self, request).await?)
+            }
+            open::Call::Exec(request) => Outcome::ExecEnded(exec::exec(self, call, request).await?),
+            open::Call::RunCode(request) => {
+                Outcome::CodeEnded(run_code::run_code(self, call, request).await?)
+            }
+            open::Call::CreateContext(request) => {
+                Outcome::Context(contexts::create(self, request)?)
+            }
+            open::Call::RestartContext(request) => {
+                Outcome::Context(contexts::restart(self, &request.context_id).await?)
+            }
+            open::Call::InterruptContext(request) => {
+                Outcome::Context(contexts::interrupt(self, &request.context_id)?)
+            }
+            open::Call::DeleteContext(request) => {
+                Outcome::Context(contexts::delete(self, &request.context_id)?)
+            }
+            open::Call::ReadFile(request) => {
+                Outcome::FileRead(files::read(self, call, request).await?)
+            }
+            open::Call::WriteFile(request) => {
+                Outcome::FileWritten(files::write(self, call, request).await?)
+            }
+            open::Call::Ping(_)
+            | open::Call::SetClock(_)
+            | open::Call::Stats(_)
+            | open::Call::ListContexts(_) => {
+                return Err(CallError::internal(
+                    "a call that is answered at once was not",
+                ));
+            }
+        })
     }
 }

@@ -62,17 +62,19 @@ impl Code {
             counted: 0,
         };
         code.append(first)?;
-        while follows {
+        if !follows {
+            return Ok(code);
+        }
+        loop {
             tokio::select! {
                 biased;
                 () = call.cancelled().wait() => return Err(CallError::cancelled()),
                 piece = call.next_data() => match piece {
                     Some(piece) => code.append(piece)?,
-                    None => break,
+                    None => return Ok(code),
                 },
             }
         }
-        Ok(code)
     }
 
     fn append(&mut self, piece: Vec<u8>) -> CallResult<()> {
@@ -96,6 +98,11 @@ impl Code {
         Ok(())
     }
 
+    /// The code as it came.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// The code as text.
     pub fn text(&self) -> CallResult<&str> {
         std::str::from_utf8(&self.bytes)
@@ -103,7 +110,7 @@ impl Code {
     }
 
     /// The arguments that make Bash run it, and the file that they name.
-    pub fn into_bash(self, agent: &Agent) -> CallResult<(Vec<String>, Option<ScriptFile>)> {
+    pub fn for_bash(&self, agent: &Agent) -> CallResult<(Vec<String>, Option<ScriptFile>)> {
         let text = self.text()?;
         if text.len() <= MAX_INLINE_BYTES {
             return Ok((
@@ -111,7 +118,7 @@ impl Code {
                 None,
             ));
         }
-        let file = ScriptFile::create(agent, self)?;
+        let file = ScriptFile::create(agent, &self.bytes)?;
         Ok((
             vec!["bash".to_owned(), file.path.to_string_lossy().into_owned()],
             Some(file),
@@ -125,23 +132,21 @@ impl Drop for Code {
     }
 }
 
-/// A script in a file in memory, gone when it is dropped.
+/// A script in a file in memory, gone when it is dropped. The code that it was made of is kept as long, so that it counts.
 #[derive(Debug)]
 pub struct ScriptFile {
     path: PathBuf,
-    /// The file's content counts as long as it exists.
-    _code: Code,
 }
 
 impl ScriptFile {
-    fn create(agent: &Agent, mut code: Code) -> CallResult<Self> {
+    fn create(agent: &Agent, bytes: &[u8]) -> CallResult<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        let path = agent
-            .directory
-            .join(format!("script-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
-        let bytes = std::mem::take(&mut code.bytes);
-        let file = Self { path, _code: code };
-        fs::write(&file.path, &bytes)
+        let file = Self {
+            path: agent
+                .directory
+                .join(format!("script-{}", NEXT.fetch_add(1, Ordering::Relaxed))),
+        };
+        fs::write(&file.path, bytes)
             .map_err(|error| CallError::system("a file for the script", error))?;
         Ok(file)
     }

@@ -3,9 +3,11 @@
 pub mod agent;
 pub mod calls;
 pub mod code;
+pub mod context;
 pub mod failure;
 pub mod flag;
 pub mod image;
+pub mod init;
 pub mod link;
 pub mod log;
 pub mod process;

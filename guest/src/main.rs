@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use instavm_agent::init;
 use instavm_agent::serve::{self, ServeOptions};
 
 const USAGE: &str =
@@ -20,6 +21,9 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<(), String> {
+    if std::process::id() == 1 {
+        init::run();
+    }
     let mut arguments = std::env::args().skip(1);
     match arguments.next().as_deref() {
         Some("--version") => {

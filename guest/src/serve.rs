@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::agent::{Agent, Surroundings};
 use crate::image::Image;
 use crate::link::accept;
-use crate::process::group::Groups;
+use crate::process::group::{self, Groups};
 use crate::sys::kernel;
 
 /// What `instavm-agent serve` was asked for.
@@ -76,6 +76,12 @@ async fn serve_until_asked(
         request = agent.starter.reaper.run(signals) => request.map(|_| ()),
         result = accept::serve_socket(socket, serving) => result,
     };
+    agent
+        .starter
+        .reaper
+        .watched()
+        .into_iter()
+        .for_each(group::kill_session);
     // Not when the socket was there before: then it is another's.
     if result.is_ok() {
         fs::remove_file(socket)?;

@@ -30,10 +30,9 @@ pub async fn exec(agent: &Agent, call: &Call, request: Exec) -> CallResult<ExecE
             "the input is the rest of the script, so it cannot be stdin too",
         ));
     }
+    let code = Code::gather(agent, call, script.into_bytes(), script_follows).await?;
     let (argv, _file) = if is_script {
-        Code::gather(agent, call, script.into_bytes(), script_follows)
-            .await?
-            .into_bash(agent)?
+        code.for_bash(agent)?
     } else {
         (argv, None)
     };

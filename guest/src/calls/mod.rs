@@ -1,5 +1,8 @@
 //! The services, one file each.
 
+pub mod contexts;
 pub mod exec;
 pub mod figures;
+pub mod files;
+pub mod identity;
 pub mod run_code;

@@ -1,39 +1,99 @@
 //! RunCode: a cell of Bash in a fresh shell, of any other language in an interpreter.
 
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
 use crate::agent::Agent;
 use crate::code::Code;
+use crate::context::cell::{Cell, Verdict};
+use crate::context::wire::Mode;
 use crate::failure::{CallError, CallResult};
 use crate::link::stream::Call;
 use crate::process::command::Command;
 use crate::process::supervise::{supervise, CallLimits};
-use crate::proto::{CodeEnded, Language, RunCode};
+use crate::proto::{CodeEnded, FailureCode, Language, RunCode};
 
 /// Runs a cell to its end.
-pub async fn run_code(agent: &Agent, call: &Call, mut request: RunCode) -> CallResult<CodeEnded> {
+pub async fn run_code(
+    agent: &Arc<Agent>,
+    call: &Arc<Call>,
+    mut request: RunCode,
+) -> CallResult<CodeEnded> {
+    let limits = CallLimits::new(request.timeout_ms, request.output_limit_bytes);
+    let deadline = limits.time.map(|time| Instant::now() + time);
     let first = std::mem::take(&mut request.code);
-    let code = Code::gather(agent, call, first, request.code_follows).await?;
+    let code = Arc::new(Code::gather(agent, call, first, request.code_follows).await?);
+    let cell = |mode| Cell {
+        call: call.clone(),
+        code: code.clone(),
+        mode,
+        output_limit_bytes: limits.output_bytes,
+        deadline,
+    };
     match request.language() {
-        Language::Bash => run_bash(agent, call, code, request).await,
-        language => Err(CallError::unsupported(format!(
-            "{} cells",
-            language.as_str_name()
-        ))),
+        Language::Unspecified => return Err(CallError::invalid("a cell without a language")),
+        Language::Bash => {}
+        Language::Detect => {
+            match run_in_context(agent, Language::Python, &request, cell(Mode::Detect)).await {
+                Ok(Verdict::Ended(ended)) => return Ok(ended),
+                Ok(Verdict::NotThisLanguage) => {}
+                // Without Python, everything is Bash.
+                Err(error) if error.code == FailureCode::Unsupported && request.env.is_empty() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        language => {
+            return match run_in_context(agent, language, &request, cell(Mode::Plain)).await? {
+                Verdict::Ended(ended) => Ok(ended),
+                Verdict::NotThisLanguage => Err(CallError::internal(
+                    "an interpreter refused code of its own language",
+                )),
+            };
+        }
     }
+    let time = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+    run_bash(agent, call, &code, request, CallLimits { time, ..limits }).await
+}
+
+async fn run_in_context(
+    agent: &Arc<Agent>,
+    language: Language,
+    request: &RunCode,
+    cell: Cell,
+) -> CallResult<Verdict> {
+    if !request.env.is_empty() {
+        return Err(CallError::unsupported(
+            "an environment for one cell of an interpreter; Activate sets one for all",
+        ));
+    }
+    let context = agent
+        .contexts
+        .for_cell(agent, &request.context_id, language)?;
+    if context.driver.language != language {
+        return Err(CallError::invalid(format!(
+            "context {:?} runs {}, not {}",
+            context.id,
+            context.driver.language.as_str_name(),
+            language.as_str_name()
+        )));
+    }
+    context.run(cell).await
 }
 
 async fn run_bash(
     agent: &Agent,
     call: &Call,
-    code: Code,
+    code: &Code,
     request: RunCode,
+    limits: CallLimits,
 ) -> CallResult<CodeEnded> {
-    if !request.context_id.is_empty() {
+    if request.language() == Language::Bash && !request.context_id.is_empty() {
         return Err(CallError::not_found(format!(
             "context {:?}: Bash has only its default context",
             request.context_id
         )));
     }
-    let (argv, _file) = code.into_bash(agent)?;
+    let (argv, _file) = code.for_bash(agent)?;
     let command = Command {
         argv,
         cwd: agent.workdir(&request.cwd),
@@ -44,16 +104,16 @@ async fn run_bash(
         extra: Vec::new(),
     };
     let running = agent.starter.start(command)?;
-    let limits = CallLimits::new(request.timeout_ms, request.output_limit_bytes);
     let ended = supervise(running, call, limits, std::future::ready(Ok(()))).await?;
+    let microseconds = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
     Ok(CodeEnded {
         exit_code: ended.exit_code,
         timed_out: ended.timed_out,
         truncated: ended.truncated,
         language: Language::Bash.into(),
         error: None,
-        cpu_us: u64::try_from(ended.cpu.as_micros()).unwrap_or(u64::MAX),
-        wall_us: u64::try_from(ended.wall.as_micros()).unwrap_or(u64::MAX),
+        cpu_us: microseconds(ended.cpu),
+        wall_us: microseconds(ended.wall),
         context_lost: false,
         out_of_memory: ended.out_of_memory,
     })

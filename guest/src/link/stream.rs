@@ -1,6 +1,7 @@
 //! One call: its windows, its input and the handle that the service of the call holds.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use prost::Message;
@@ -154,7 +155,7 @@ impl Stream {
 pub struct Call {
     stream: Arc<Stream>,
     outbox: Arc<Outbox>,
-    has_ended: bool,
+    has_ended: AtomicBool,
 }
 
 impl Call {
@@ -163,7 +164,7 @@ impl Call {
         Self {
             stream,
             outbox,
-            has_ended: false,
+            has_ended: AtomicBool::new(false),
         }
     }
 
@@ -266,13 +267,11 @@ impl Call {
         );
     }
 
-    /// Answers the call. All output was sent before.
-    pub fn end(mut self, outcome: CallResult<outcome::Outcome>) {
-        self.send_end(outcome);
-    }
-
-    fn send_end(&mut self, outcome: CallResult<outcome::Outcome>) {
-        self.has_ended = true;
+    /// Answers the call, once. All output was sent before.
+    pub fn end(&self, outcome: CallResult<outcome::Outcome>) {
+        if self.has_ended.swap(true, Ordering::AcqRel) {
+            return;
+        }
         let outcome = outcome.unwrap_or_else(|error| outcome::Outcome::Failure(error.into()));
         self.outbox.push_end(
             self.stream.id,
@@ -285,9 +284,7 @@ impl Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
-        if !self.has_ended {
-            self.send_end(Err(CallError::internal("the agent dropped the call")));
-        }
+        self.end(Err(CallError::internal("the agent dropped the call")));
     }
 }
 

@@ -93,16 +93,7 @@ impl ProcessGroup {
                 group: Some(group), ..
             } => group.kill_all(),
             Kind::Cgroup { group: None, .. } => {}
-            Kind::Session { .. } => {
-                // A process that is made while the table is read is found by the next look.
-                for _ in 0..20 {
-                    let living = self.pids();
-                    if living.is_empty() {
-                        return;
-                    }
-                    living.into_iter().for_each(kill);
-                }
-            }
+            Kind::Session { leader } => kill_session(*leader),
         }
     }
 
@@ -120,12 +111,7 @@ impl ProcessGroup {
     fn pids(&self) -> Vec<i32> {
         match &self.kind {
             Kind::Cgroup { group, .. } => group.as_ref().map(Cgroup::pids).unwrap_or_default(),
-            Kind::Session { leader: 0 } => Vec::new(),
-            Kind::Session { leader } => proc_table::all_pids()
-                .filter_map(proc_table::entry)
-                .filter(|entry| entry.session == *leader && !entry.is_zombie)
-                .map(|entry| entry.pid)
-                .collect(),
+            Kind::Session { leader } => session_pids(*leader),
         }
     }
 
@@ -156,6 +142,29 @@ impl Drop for ProcessGroup {
             }
         }
     }
+}
+
+/// Ends every process of a session.
+pub fn kill_session(leader: i32) {
+    // A process that is made while the table is read is found by the next look.
+    for _ in 0..20 {
+        let living = session_pids(leader);
+        if living.is_empty() {
+            return;
+        }
+        living.into_iter().for_each(kill);
+    }
+}
+
+fn session_pids(leader: i32) -> Vec<i32> {
+    if leader <= 1 {
+        return Vec::new();
+    }
+    let entries = proc_table::all_pids().filter_map(proc_table::entry);
+    entries
+        .filter(|entry| entry.session == leader && !entry.is_zombie)
+        .map(|entry| entry.pid)
+        .collect()
 }
 
 /// Sends SIGKILL; a process that is gone already is what was wanted.

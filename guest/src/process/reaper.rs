@@ -36,6 +36,11 @@ impl Reaper {
         receiver
     }
 
+    /// The children that somebody waits for.
+    pub fn watched(&self) -> Vec<i32> {
+        self.waiting().keys().copied().collect()
+    }
+
     /// Reaps until a signal asks the agent to end. Signals come through a descriptor of `kernel::signal_descriptor`.
     pub async fn run(&self, signals: OwnedFd) -> io::Result<Request> {
         let signals = readiness::watch(signals, Interest::READABLE)?;

@@ -106,7 +106,8 @@ impl<'a> Pump<'a> {
         self.pass_rest_on().await
     }
 
-    async fn pass_on(&mut self) -> io::Result<()> {
+    /// Passes on what comes until every writer is gone. May be given up while it waits.
+    pub async fn pass_on(&mut self) -> io::Result<()> {
         while !self.has_ended {
             let arrived = self.pipe.arrived().await?;
             let room = self.room().await;

@@ -1,0 +1,48 @@
+//! Making, listing, restarting and ending contexts.
+
+use std::sync::Arc;
+
+use crate::agent::Agent;
+use crate::context::registry::describe;
+use crate::failure::CallResult;
+use crate::proto::{self, ContextList, CreateContext};
+
+/// Makes one; its interpreter starts with its first cell.
+pub fn create(agent: &Arc<Agent>, request: CreateContext) -> CallResult<proto::Context> {
+    let context = agent
+        .contexts
+        .create(agent, request.language(), request.cwd)?;
+    Ok(describe(agent, &context))
+}
+
+/// Ends its interpreter; the next cell gets another.
+pub async fn restart(agent: &Agent, id: &str) -> CallResult<proto::Context> {
+    let context = agent.contexts.find(id)?;
+    context.restart().await;
+    Ok(describe(agent, &context))
+}
+
+/// Interrupts the cell that runs.
+pub fn interrupt(agent: &Agent, id: &str) -> CallResult<proto::Context> {
+    let context = agent.contexts.find(id)?;
+    context.interrupt();
+    Ok(describe(agent, &context))
+}
+
+/// Ends it.
+pub fn delete(agent: &Agent, id: &str) -> CallResult<proto::Context> {
+    let context = agent.contexts.delete(id)?;
+    Ok(describe(agent, &context))
+}
+
+/// All that exist.
+pub fn list(agent: &Agent) -> ContextList {
+    ContextList {
+        contexts: agent
+            .contexts
+            .all()
+            .iter()
+            .map(|context| describe(agent, context))
+            .collect(),
+    }
+}

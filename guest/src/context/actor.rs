@@ -1,0 +1,325 @@
+//! One context: a queue of cells and the interpreter that runs them, one after the other.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, oneshot, Notify};
+
+use super::cell::{self, Cell, Verdict};
+use super::interpreter::{Driver, Interpreter};
+use crate::agent::Agent;
+use crate::failure::{CallError, CallResult};
+use crate::log;
+use crate::process::environment::Variables;
+
+/// Cells that may wait in one context.
+pub const MAX_WAITING_CELLS: usize = 64;
+
+/// A cell and who waits for its verdict.
+#[derive(Debug)]
+struct Request {
+    cell: Cell,
+    /// Whoever sets it first decides: the actor, that the cell runs, or who waits, that it no longer will.
+    is_decided: AtomicBool,
+    verdict: Mutex<Option<oneshot::Sender<CallResult<Verdict>>>>,
+}
+
+impl Request {
+    /// Whether the caller is the one who decides.
+    fn decide(&self) -> bool {
+        !self.is_decided.swap(true, Ordering::AcqRel)
+    }
+
+    fn answer(&self, verdict: CallResult<Verdict>) {
+        if let Some(sender) = self
+            .verdict
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+        {
+            // Whoever waited may be gone with its session.
+            let _ = sender.send(verdict);
+        }
+    }
+}
+
+/// A new individual's seed and environment, on their way to an interpreter.
+#[derive(Clone, Debug)]
+pub struct Activation {
+    /// For the generators; empty leaves them alone.
+    pub seed: Vec<u8>,
+    /// On top of the environment.
+    pub env: Variables,
+}
+
+#[derive(Debug, Default)]
+struct Wishes {
+    activations: Vec<(Activation, oneshot::Sender<()>)>,
+    restarts: Vec<oneshot::Sender<()>>,
+    is_interrupted: bool,
+    is_deleted: bool,
+    is_busy: bool,
+}
+
+/// What others ask of a context while it may be in the middle of a cell.
+#[derive(Debug, Default)]
+pub struct Control {
+    wishes: Mutex<Wishes>,
+    changed: Notify,
+}
+
+impl Control {
+    fn wishes(&self) -> MutexGuard<'_, Wishes> {
+        self.wishes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns when a running cell is to be interrupted (`false`) or its interpreter ended (`true`).
+    pub async fn disturbance(&self) -> bool {
+        loop {
+            {
+                let mut wishes = self.wishes();
+                if wishes.is_deleted || !wishes.restarts.is_empty() {
+                    return true;
+                }
+                if std::mem::take(&mut wishes.is_interrupted) {
+                    return false;
+                }
+            }
+            self.changed.notified().await;
+        }
+    }
+
+    fn wish(&self, change: impl FnOnce(&mut Wishes)) {
+        change(&mut self.wishes());
+        self.changed.notify_one();
+    }
+}
+
+/// A context as others see it.
+#[derive(Debug)]
+pub struct Context {
+    /// Its name.
+    pub id: String,
+    /// What runs its cells.
+    pub driver: &'static Driver,
+    /// Where its interpreter starts; empty = the image's workdir.
+    pub cwd: String,
+    control: Arc<Control>,
+    cells: mpsc::Sender<Arc<Request>>,
+}
+
+impl Context {
+    /// A context; its interpreter starts with its first cell.
+    pub fn start(agent: Arc<Agent>, driver: &'static Driver, id: String, cwd: String) -> Arc<Self> {
+        let (cells, queue) = mpsc::channel(MAX_WAITING_CELLS);
+        let control = Arc::new(Control::default());
+        let actor = Actor {
+            agent,
+            driver,
+            cwd: cwd.clone(),
+            control: control.clone(),
+            interpreter: None,
+            next_cell_id: 1,
+        };
+        tokio::spawn(actor.run(queue));
+        Arc::new(Self {
+            id,
+            driver,
+            cwd,
+            control,
+            cells,
+        })
+    }
+
+    /// Runs a cell when its turn comes, unless its time runs out or it is cancelled before.
+    pub async fn run(&self, cell: Cell) -> CallResult<Verdict> {
+        let (sender, mut verdict) = oneshot::channel();
+        let request = Arc::new(Request {
+            cell,
+            is_decided: AtomicBool::new(false),
+            verdict: Mutex::new(Some(sender)),
+        });
+        self.cells
+            .try_send(request.clone())
+            .map_err(|error| match error {
+                mpsc::error::TrySendError::Full(_) => CallError::limit(format!(
+                    "{MAX_WAITING_CELLS} cells wait in this context, expected fewer"
+                )),
+                mpsc::error::TrySendError::Closed(_) => deleted(),
+            })?;
+        let asked_at = Instant::now();
+        tokio::select! {
+            biased;
+            answer = &mut verdict => return answer.unwrap_or_else(|_| Err(deleted())),
+            () = request.cell.deadline() => if request.decide() {
+                return Ok(Verdict::Ended(cell::never_run(self.driver.language, asked_at.elapsed())));
+            },
+            () = request.cell.call.cancelled().wait() => if request.decide() {
+                return Err(CallError::cancelled());
+            },
+        }
+        verdict.await.unwrap_or_else(|_| Err(deleted()))
+    }
+
+    /// Whether a cell runs.
+    pub fn is_busy(&self) -> bool {
+        self.control.wishes().is_busy
+    }
+
+    /// Interrupts the cell that runs, if one does.
+    pub fn interrupt(&self) {
+        self.control
+            .wish(|wishes| wishes.is_interrupted = wishes.is_busy);
+    }
+
+    /// Ends the interpreter; returns when it is gone.
+    pub async fn restart(&self) {
+        let (sender, receiver) = oneshot::channel();
+        self.control.wish(|wishes| wishes.restarts.push(sender));
+        // An actor that has ended has ended its interpreter.
+        let _ = receiver.await;
+    }
+
+    /// Ends the interpreter and the context.
+    pub fn delete(&self) {
+        self.control.wish(|wishes| wishes.is_deleted = true);
+    }
+
+    /// Makes the interpreter an individual; returns when that is done, or at once when a cell runs: then it is done behind it.
+    pub async fn activate(&self, activation: Activation) {
+        let (sender, receiver) = oneshot::channel();
+        let is_busy = self.is_busy();
+        self.control
+            .wish(|wishes| wishes.activations.push((activation, sender)));
+        if !is_busy {
+            // An actor that has ended has nothing to activate.
+            let _ = receiver.await;
+        }
+    }
+}
+
+struct Actor {
+    agent: Arc<Agent>,
+    driver: &'static Driver,
+    cwd: String,
+    control: Arc<Control>,
+    interpreter: Option<Interpreter>,
+    next_cell_id: u32,
+}
+
+impl Actor {
+    async fn run(mut self, mut queue: mpsc::Receiver<Arc<Request>>) {
+        loop {
+            if !self.grant_wishes().await {
+                break;
+            }
+            let control = self.control.clone();
+            tokio::select! {
+                biased;
+                () = control.changed.notified() => {}
+                () = idle(&mut self.interpreter) => self.interpreter = None,
+                request = queue.recv() => match request {
+                    Some(request) => self.serve(&request).await,
+                    None => break,
+                },
+            }
+        }
+        self.interpreter = None;
+        queue.close();
+        while let Ok(request) = queue.try_recv() {
+            request.answer(Err(deleted()));
+        }
+    }
+
+    /// Does what was asked for while no cell runs; `false` when the context is to end.
+    async fn grant_wishes(&mut self) -> bool {
+        loop {
+            let (activations, restarts) = {
+                let mut wishes = self.control.wishes();
+                if wishes.is_deleted {
+                    return false;
+                }
+                (
+                    std::mem::take(&mut wishes.activations),
+                    std::mem::take(&mut wishes.restarts),
+                )
+            };
+            if activations.is_empty() && restarts.is_empty() {
+                return true;
+            }
+            if !restarts.is_empty() {
+                self.interpreter = None;
+            }
+            for (activation, answer) in activations {
+                self.activate(&activation).await;
+                let _ = answer.send(());
+            }
+            for answer in restarts {
+                let _ = answer.send(());
+            }
+        }
+    }
+
+    /// An interpreter that does not take its new identity would be its siblings' twin: it is ended.
+    async fn activate(&mut self, activation: &Activation) {
+        let Some(interpreter) = &mut self.interpreter else {
+            return;
+        };
+        if let Err(error) = interpreter
+            .activate(&activation.seed, &activation.env)
+            .await
+        {
+            log::warn(format_args!("{error}; it is ended"));
+            self.interpreter = None;
+        }
+    }
+
+    async fn serve(&mut self, request: &Request) {
+        if !request.decide() {
+            return;
+        }
+        self.set_busy(true);
+        let verdict = self.execute(&request.cell).await;
+        self.set_busy(false);
+        request.answer(verdict);
+    }
+
+    fn set_busy(&self, is_busy: bool) {
+        let mut wishes = self.control.wishes();
+        wishes.is_busy = is_busy;
+        wishes.is_interrupted = false;
+    }
+
+    async fn execute(&mut self, cell: &Cell) -> CallResult<Verdict> {
+        let mut interpreter = match self.interpreter.take() {
+            Some(interpreter) => interpreter,
+            None => tokio::select! {
+                biased;
+                () = cell.call.cancelled().wait() => return Err(CallError::cancelled()),
+                started = Interpreter::start(&self.agent, self.driver, &self.cwd) => started?,
+                () = cell.deadline() => {
+                    return Ok(Verdict::Ended(cell::never_run(self.driver.language, Duration::ZERO)));
+                }
+            },
+        };
+        let cell_id = self.next_cell_id;
+        self.next_cell_id = self.next_cell_id.wrapping_add(1);
+        let end = cell::run(&mut interpreter, cell, cell_id, &self.control).await;
+        if end.is_usable {
+            self.interpreter = Some(interpreter);
+        }
+        end.verdict
+    }
+}
+
+async fn idle(interpreter: &mut Option<Interpreter>) {
+    match interpreter {
+        Some(interpreter) => interpreter.idle().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn deleted() -> CallError {
+    CallError::not_found("the context was deleted")
+}
