@@ -1,7 +1,7 @@
 import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync } from "node:fs";
-import { mkdtemp, rm, stat } from "node:fs/promises";
+import { mkdir, mkdtemp, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -48,11 +48,17 @@ export const agentProgram: () => Promise<string> = onceOnly(async () => {
 /** Starts an agent and resolves when it listens on a socket of its own. */
 export async function startAgent(): Promise<RealAgent> {
   const program = await agentProgram();
-  const workdir = await mkdtemp(join(tmpdir(), "instavm-agent-"));
-  const socketPath = join(workdir, "..", `${workdir.split("/").at(-1)}.sock`);
+  const directory = await mkdtemp(join(tmpdir(), "instavm-agent-"));
+  const workdir = join(directory, "work");
+  const scratch = join(directory, "tmp");
+  const socketPath = join(directory, "agent.sock");
+  await mkdir(workdir);
+  await mkdir(scratch);
   const child = spawn(program, ["serve", "--socket", socketPath, "--workdir", workdir], {
     stdio: ["ignore", "ignore", "pipe"],
     cwd: workdir,
+    // What it keeps there is left when it is killed.
+    env: { ...process.env, TMPDIR: scratch },
   });
   const exited = once(child, "exit");
   let log = "";
@@ -80,8 +86,7 @@ export async function startAgent(): Promise<RealAgent> {
     kill: () => end("SIGKILL"),
     [Symbol.asyncDispose]: async () => {
       await end("SIGTERM");
-      await rm(workdir, { recursive: true, force: true });
-      await rm(socketPath, { force: true });
+      await rm(directory, { recursive: true, force: true });
     },
   };
 }
