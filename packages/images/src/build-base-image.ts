@@ -8,7 +8,7 @@ import { cacheLayout, defaultCacheDirectory } from "./cache-layout.ts";
 import type { CacheLayout } from "./cache-layout.ts";
 import { removeDrafts } from "./drafts.ts";
 import { ensureInitrd } from "./initrd.ts";
-import { buildRootFilesystem, findRootFilesystem } from "./root-filesystem.ts";
+import { buildRootFilesystem, findRootFilesystem, requireRoot } from "./root-filesystem.ts";
 import type { RootFilesystem } from "./root-filesystem.ts";
 
 const lockTimeoutMs = 60 * 60_000;
@@ -47,6 +47,7 @@ export async function buildBaseImage(options: BuildOptions = {}): Promise<BuiltI
   const layout = cacheLayout(options.cacheDirectory ?? defaultCacheDirectory);
   const recipe = await loadRecipe(options.recipe);
   const progress = new ProgressReport(options.onProgress);
+  if ((await findRootFilesystem(layout, recipe)) === undefined) requireRoot();
   await using _lock = await takeLock(layout.lockPath, {
     timeoutMs: lockTimeoutMs,
     signal: options.signal,

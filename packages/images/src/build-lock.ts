@@ -19,7 +19,7 @@ export interface LockOptions {
  * is free again however this process ends. Throws `conflict` when the wait is over.
  */
 export async function takeLock(path: string, options: LockOptions): Promise<AsyncDisposable> {
-  await mkdir(dirname(path), { recursive: true });
+  await makeParent(path);
   // A process group of its own: a Ctrl-C must not free the lock while the build is still being cleaned up.
   const child = spawn("flock", ["--exclusive", path, "cat"], { stdio: ["pipe", "pipe", "ignore"], detached: true });
   const release = async (): Promise<void> => {
@@ -55,6 +55,18 @@ export async function takeLock(path: string, options: LockOptions): Promise<Asyn
     throw await lockError(path, error, options);
   }
   return makeResource({}, release);
+}
+
+async function makeParent(path: string): Promise<void> {
+  try {
+    await mkdir(dirname(path), { recursive: true });
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new InstaVmError("host_setup", `The cache directory ${dirname(path)} cannot be made: ${reason}.`, {
+      next: "Run script/setup as root, or name another place with --cache-dir.",
+      cause,
+    });
+  }
 }
 
 function notStarted(cause: Error): InstaVmError {

@@ -83,7 +83,7 @@ interface RootBuild {
  */
 export async function buildRootFilesystem(build: RootBuild): Promise<RootFilesystem> {
   const startedMs = performance.now();
-  await requireRootAndSpace(build.layout);
+  await requireSpace(build.layout);
   await using draft = await makeDraft(build.layout.images);
   const tree = join(draft.path, "root");
   const result = join(draft.path, "result");
@@ -98,16 +98,17 @@ export async function buildRootFilesystem(build: RootBuild): Promise<RootFilesys
   return describe(directory, manifest);
 }
 
-async function requireRootAndSpace(layout: CacheLayout): Promise<void> {
-  if (process.getuid?.() !== 0) {
-    throw new InstaVmError(
-      "host_setup",
-      "Building an image takes root: it makes files of other owners and enters a new root.",
-      {
-        next: "Run script/setup as root.",
-      },
-    );
-  }
+/** Throws `host_setup` for any other user than root. */
+export function requireRoot(): void {
+  if (process.getuid?.() === 0) return;
+  throw new InstaVmError(
+    "host_setup",
+    "Building an image takes root: it makes files of other owners and enters a new root.",
+    { next: "Run script/setup as root." },
+  );
+}
+
+async function requireSpace(layout: CacheLayout): Promise<void> {
   await mkdir(layout.images, { recursive: true });
   const { bavail, bsize } = await statfs(layout.images);
   if (bavail * bsize < neededBytes) {
@@ -185,7 +186,11 @@ async function fetchNpm(build: RootBuild, inputs: string): Promise<void> {
   build.progress.at("fetch npm");
   const { version, integrity } = build.recipe.npm;
   const options = { timeoutMs: fetchTimeoutMs, signal: build.signal, cwd: inputs };
-  await runTool(["npm", "pack", `npm@${version}`, "--silent", "--pack-destination", inputs], options);
+  const patience = ["--fetch-retries=2", "--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=5000"];
+  await runTool(
+    ["npm", "pack", `npm@${version}`, "--loglevel=error", ...patience, "--pack-destination", inputs],
+    options,
+  );
   const archive = join(inputs, "npm.tgz");
   await rename(join(inputs, `npm-${version}.tgz`), archive);
   const seen = `sha512-${createHash("sha512")

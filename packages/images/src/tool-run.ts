@@ -50,7 +50,7 @@ function failed(failure: string, output: string): InstaVmError {
     });
   }
   const network =
-    /Could not resolve|Temporary failure resolving|Could not connect|Connection (?:refused|timed out)|Network is unreachable|Failed to fetch|NewConnectionError|ReadTimeoutError/i;
+    /Could not resolve|Temporary failure resolving|Could not connect|Connection (?:refused|timed out)|Network is unreachable|Failed to fetch|NewConnectionError|ReadTimeoutError|EAI_AGAIN|ENOTFOUND|ECONNREFUSED|ECONNRESET|ETIMEDOUT/i;
   if (network.test(output)) {
     return new InstaVmError("unavailable", `A package source cannot be reached: ${failure}.\n${tail}`, {
       next: "Check this host's network, DNS and proxy (http_proxy, https_proxy), and try again.",
