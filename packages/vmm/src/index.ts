@@ -2,7 +2,7 @@ export { engineChecks } from "./qemu/engine-checks.ts";
 export type { EngineCheckOptions } from "./qemu/engine-checks.ts";
 export { createQemuEngine } from "./qemu/qemu-engine.ts";
 export type { QemuEngineOptions } from "./qemu/qemu-engine.ts";
-export type { ProcessStart, VmProcess, VmProcesses } from "./qemu/vm-processes.ts";
+export { tscProgramPath } from "./qemu/tsc-rate.ts";
 export { launcherBinaryPath } from "./launcher/binary-path.ts";
 export { launcherChecks } from "./launcher/launcher-checks.ts";
 export type { LauncherCheckOptions } from "./launcher/launcher-checks.ts";

@@ -4,11 +4,12 @@ import type { Check } from "@instavm/core";
 import { probeAccelerator } from "./accelerator-probe.ts";
 import { findQemu, installQemuCommand, oldestQemu, readQemu } from "./qemu-program.ts";
 import type { QemuProgram } from "./qemu-program.ts";
-import { measureTscKhz } from "./tsc-rate.ts";
+import { measureTscKhz, tscProgramPath } from "./tsc-rate.ts";
 
 /** Where the prerequisites are looked for. */
 export interface EngineCheckOptions {
-  readonly tscProgramPath: string;
+  /** Default: beside the launcher's. */
+  readonly tscProgramPath?: string | undefined;
   /** Default: the first `qemu-system-x86_64` on PATH. */
   readonly qemuPath?: string | undefined;
 }
@@ -17,11 +18,11 @@ export interface EngineCheckOptions {
 const memoryNeededMib = 1_024;
 
 /** The engine's prerequisites, looked at anew. Never rejects for a missing one: it is in the answer. */
-export async function engineChecks(options: EngineCheckOptions): Promise<readonly Check[]> {
+export async function engineChecks(options: EngineCheckOptions = {}): Promise<readonly Check[]> {
   const qemu = await attempt(async () => await readQemu(await findQemu(options.qemuPath)));
   const others = await Promise.all([
     ...(qemu instanceof InstaVmError ? [] : [checkAccelerator(qemu)]),
-    checkClock(options.tscProgramPath),
+    checkClock(options.tscProgramPath ?? tscProgramPath()),
     checkMemory(),
   ]);
   return [checkQemu(qemu), ...others];
@@ -44,10 +45,10 @@ async function checkAccelerator(qemu: QemuProgram): Promise<Check> {
   return { subject, outcome: "warning", seen: reason, expected, remedy: "" };
 }
 
-async function checkClock(tscProgramPath: string): Promise<Check> {
+async function checkClock(programPath: string): Promise<Check> {
   const subject = "time stamp counter";
   const expected = "a rate that can be measured";
-  const khz = await attempt(() => measureTscKhz(tscProgramPath));
+  const khz = await attempt(() => measureTscKhz(programPath));
   if (khz instanceof InstaVmError) return { subject, outcome: "failed", seen: khz.message, expected, remedy: khz.next };
   return { subject, outcome: "ok", seen: `${khz} kHz`, expected, remedy: "" };
 }

@@ -40,7 +40,8 @@ test.each([
 
 test("a directory that cannot be written costs only the next probe", async () => {
   await using room = await openRoom();
-  await rememberHost({ ...room.options, cacheDir: join(room.options.tscProgramPath, "below-a-file") })();
+  await rememberHost(room.options)();
+  await rememberHost({ ...room.options, cacheDir: join(room.cachePath, "below-a-file") })();
   expect(room.log.count("host_probe_not_cached")).toBe(1);
 });
 

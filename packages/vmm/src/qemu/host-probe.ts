@@ -6,7 +6,7 @@ import { once, untilAborted } from "@instavm/process";
 import { z } from "zod";
 import { probeAccelerator } from "./accelerator-probe.ts";
 import { findQemu, readQemu } from "./qemu-program.ts";
-import { measureTscKhz } from "./tsc-rate.ts";
+import { measureTscKhz, tscProgramPath } from "./tsc-rate.ts";
 
 /** What was found out about this host; holds until it boots again or QEMU changes. */
 export type HostProbe = z.infer<typeof probeSchema>;
@@ -25,8 +25,8 @@ const probeSchema = z.object({
 export interface HostProbeOptions {
   /** Default: the first on PATH. */
   readonly qemuPath?: string | undefined;
-  /** The program that measures the time stamp counter. */
-  readonly tscProgramPath: string;
+  /** The program that measures the time stamp counter; default: beside the launcher's. */
+  readonly tscProgramPath?: string | undefined;
   /** Where the findings are kept. */
   readonly cacheDir: string;
   readonly log: Log;
@@ -53,7 +53,7 @@ async function probeHost(options: HostProbeOptions): Promise<HostProbe> {
   const [qemu, probed, tscKhz] = await Promise.all([
     readQemu(qemuPath),
     probeAccelerator({ qemuPath }),
-    measureTscKhz(options.tscProgramPath),
+    measureTscKhz(options.tscProgramPath ?? tscProgramPath()),
   ]);
   const probe = { bootId: key.bootId, qemu, qemuChangedMs: key.qemuChangedMs, ...probed, tscKhz };
   options.log.info("host_probed", { qemu: qemu.build, accelerator: probe.accelerator, reason: probe.reason, tscKhz });

@@ -4,19 +4,19 @@ import { InstaVmError } from "@instavm/contract";
 import type { VmId } from "@instavm/contract";
 import type { EndedMachine, Log, PausedMachine, RunningMachine, Waiting } from "@instavm/core";
 import { DeadlineExceeded, once, withDeadline } from "@instavm/process";
+import type { LauncherClient } from "../launcher/launcher-client.ts";
 import { machineFileNames } from "./command-line.ts";
 import { copyDisk } from "./disk-copy.ts";
 import { continueVcpus, saveDeviceState, stopVcpus } from "./monitor-commands.ts";
 import { connectQmp } from "./qmp-connection.ts";
 import type { QmpConnection } from "./qmp-connection.ts";
-import type { VmProcesses } from "./vm-processes.ts";
 
 /** A QEMU process and what reaches it. */
 export interface MachineProcess {
   readonly vmId: VmId;
   readonly pid: number;
   readonly directory: string;
-  readonly processes: VmProcesses;
+  readonly launcher: LauncherClient;
   readonly log: Log;
 }
 
@@ -36,12 +36,12 @@ export function runningMachine(process: MachineProcess): RunningMachine {
 }
 
 function watch(process: MachineProcess): Life {
-  const { vmId, processes } = process;
-  const ended = processes.ended(vmId).then(async (reason): Promise<EndedMachine> => {
+  const { vmId, launcher } = process;
+  const ended = launcher.ended(vmId).then(async (reason): Promise<EndedMachine> => {
     await forget(process);
     return { phase: "ended", vmId, reason };
   });
-  const kill = once(() => processes.signal(vmId, sigkill));
+  const kill = once(() => launcher.signal(vmId, sigkill));
   const end = async (waiting: Waiting = {}): Promise<EndedMachine> => {
     const timeoutMs = waiting.timeoutMs ?? endTimeoutMs;
     const subject = `the end of VM ${vmId} (pid ${process.pid})`;
@@ -71,9 +71,9 @@ async function endNow(kill: () => Promise<void>, ended: Promise<EndedMachine>): 
 }
 
 /** The launcher keeps how a process ended until somebody has seen it. */
-async function forget({ vmId, processes, log }: MachineProcess): Promise<void> {
+async function forget({ vmId, launcher, log }: MachineProcess): Promise<void> {
   try {
-    await processes.forget(vmId);
+    await launcher.forget(vmId);
   } catch (error) {
     log.warn("vm_not_forgotten", { vmId, error: String(error) });
   }
@@ -97,7 +97,7 @@ function running(life: Life): RunningMachine {
       }
       return paused(life, monitor);
     },
-    prioritise: async (waiting = {}) => await life.processes.setPriority(life.vmId, 0, waiting),
+    prioritise: async (waiting = {}) => await life.launcher.setPriority(life.vmId, 0, waiting),
   };
 }
 

@@ -1,5 +1,6 @@
 import type { VmId } from "@instavm/contract";
 import type { BootConfig, CloneConfig, Engine, EngineFacts, Log, RunningMachine, Waiting } from "@instavm/core";
+import type { LaunchStart, LauncherClient } from "../launcher/launcher-client.ts";
 import { bootArguments, cloneArguments, machineFileNames, stateFd } from "./command-line.ts";
 import { fingerprintOf } from "./fingerprint.ts";
 import { rememberHost } from "./host-probe.ts";
@@ -8,18 +9,18 @@ import { qmpSocketPath, runningMachine } from "./machine.ts";
 import { continueVcpus, queryState } from "./monitor-commands.ts";
 import { connectQmp } from "./qmp-connection.ts";
 import { checkPresent, checkSocketPaths, checkState, makeMemoryFile } from "./state-files.ts";
-import type { ProcessStart, VmProcess, VmProcesses } from "./vm-processes.ts";
 
 /** What a QEMU engine works with. */
 export interface QemuEngineOptions {
-  readonly processes: VmProcesses;
-  /** The program that measures the time stamp counter (`instavm-tsc-khz`). */
-  readonly tscProgramPath: string;
+  /** Starts and ends the processes. */
+  readonly launcher: LauncherClient;
   /** Where findings about the host are kept across restarts. */
   readonly cacheDir: string;
   readonly log: Log;
-  /** Default: the first `qemu-system-x86_64` on PATH. */
+  /** One of the launcher's programs. Default: the first `qemu-system-x86_64` on PATH. */
   readonly qemuPath?: string | undefined;
+  /** The program that measures the time stamp counter; default: beside the launcher's. */
+  readonly tscProgramPath?: string | undefined;
 }
 
 /** The nice value of a VM that leaves the cores to others. */
@@ -91,7 +92,7 @@ async function clone(engine: Ready, config: CloneConfig, waiting?: Waiting): Pro
 }
 
 interface MachineStart {
-  readonly start: ProcessStart;
+  readonly start: LaunchStart;
   readonly directory: string;
 }
 
@@ -100,13 +101,13 @@ interface MachineStart {
  * leave open whether there is a process, so it is completed and then ended.
  */
 async function startMachine(
-  { processes, log }: QemuEngineOptions,
+  { launcher, log }: QemuEngineOptions,
   { start, directory }: MachineStart,
   { signal, timeoutMs }: Waiting = {},
 ): Promise<RunningMachine> {
   signal?.throwIfAborted();
-  const { pid } = await processes.start(start, timeoutMs === undefined ? {} : { timeoutMs });
-  const machine = runningMachine({ vmId: start.vmId, pid, directory, processes, log });
+  const { pid } = await launcher.start(start, timeoutMs === undefined ? {} : { timeoutMs });
+  const machine = runningMachine({ vmId: start.vmId, pid, directory, launcher, log });
   if (signal?.aborted === true) {
     await machine.end();
     throw signal.reason;
@@ -114,8 +115,8 @@ async function startMachine(
   return machine;
 }
 
-async function listRunning({ processes }: QemuEngineOptions, waiting?: Waiting): Promise<readonly VmId[]> {
-  const all = await processes.list(waiting);
+async function listRunning({ launcher }: QemuEngineOptions, waiting?: Waiting): Promise<readonly VmId[]> {
+  const all = await launcher.list(waiting);
   return all.filter((process) => process.ended === undefined).map((process) => process.vmId);
 }
 
@@ -125,24 +126,24 @@ interface Found {
 }
 
 async function adopt(
-  { processes, log }: QemuEngineOptions,
+  { launcher, log }: QemuEngineOptions,
   { vmId, directory }: Found,
   waiting: Waiting = {},
 ): Promise<RunningMachine | undefined> {
-  const found = (await processes.list(waiting)).find((process) => process.vmId === vmId);
+  const found = (await launcher.list(waiting)).find((process) => process.vmId === vmId);
   if (found === undefined) return undefined;
   if (found.ended !== undefined) {
-    await processes.forget(vmId, waiting);
+    await launcher.forget(vmId, waiting);
     return undefined;
   }
-  const machine = runningMachine({ vmId, pid: found.pid, directory, processes, log });
-  if (await runsAgain(found, directory, log)) return machine;
+  const machine = runningMachine({ vmId, pid: found.pid, directory, launcher, log });
+  if (await runsAgain({ vmId, directory }, log)) return machine;
   await machine.end(waiting);
   return undefined;
 }
 
 /** An earlier server may have died while this VM was paused. false = QEMU does not answer and is of no use. */
-async function runsAgain({ vmId }: VmProcess, directory: string, log: Log): Promise<boolean> {
+async function runsAgain({ vmId, directory }: Found, log: Log): Promise<boolean> {
   const waiting = { timeoutMs: adoptTimeoutMs };
   try {
     using monitor = await connectQmp(qmpSocketPath(directory), waiting);

@@ -1,7 +1,9 @@
+import { dirname, join } from "node:path";
 import { InstaVmError } from "@instavm/contract";
 import type { Waiting } from "@instavm/core";
 import { CommandNotStarted, failureOf, runCommand } from "@instavm/process";
 import { z } from "zod";
+import { launcherBinaryPath } from "../launcher/binary-path.ts";
 
 /** The command that builds the program, for a remedy. */
 const buildCommand = "cargo build --release";
@@ -11,6 +13,11 @@ const khzSchema = z
   .trim()
   .regex(/^\d{6,8}$/)
   .transform(Number);
+
+/** Where the program that measures is: beside the launcher. */
+export function tscProgramPath(): string {
+  return join(dirname(launcherBinaryPath()), "instavm-tsc-khz");
+}
 
 /**
  * The rate of the host's time stamp counter, in kHz, as the program `instavm-tsc-khz` measures it (0.1 s).
