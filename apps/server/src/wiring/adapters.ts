@@ -33,7 +33,7 @@ export async function openAdapters(settings: Settings, log: Log, signal: AbortSi
   );
   return {
     engine: createQemuEngine({
-      processes: launcher,
+      launcher,
       tscProgramPath: programs.tscKhz,
       cacheDir: cacheDirectory,
       log,

@@ -16,11 +16,11 @@ test("the firmware is 64 KiB, starts at its reset vector and ends in the marker"
 
 test("a guest that works prints its marker and ends by itself", async () => {
   // Under emulation, since that works everywhere: the same program, the same judgement.
-  await expect(whyGuestFails(await findQemu(undefined), "tcg", {})).resolves.toBeUndefined();
+  await expect(whyGuestFails(await findQemu(), "tcg", {})).resolves.toBeUndefined();
 });
 
 test("without the device the reason names it", async () => {
-  const probed = await probeAccelerator({ qemuPath: await findQemu(undefined), kvmPath: "/dev/no-such-kvm" });
+  const probed = await probeAccelerator({ qemuPath: await findQemu(), kvmPath: "/dev/no-such-kvm" });
   expect(probed).toEqual({
     accelerator: "tcg",
     reason: "There is no /dev/no-such-kvm. VMs run under emulation (TCG).",
@@ -43,7 +43,7 @@ test("a QEMU that aborts is quoted", async () => {
 });
 
 test("the answer on this host comes in time and says why", async () => {
-  const probed = await probeAccelerator({ qemuPath: await findQemu(undefined) });
+  const probed = await probeAccelerator({ qemuPath: await findQemu() });
   expect(["kvm", "tcg"]).toContain(probed.accelerator);
   expect(probed.reason).toMatch(/\.$/);
 });

@@ -38,6 +38,8 @@ export const machineFileNames = {
   qmpSocket: "qmp.sock",
   disk: "disk.raw",
   console: "console.log",
+  /** What QEMU itself says; the launcher makes it. */
+  log: "vm.log",
 } as const;
 
 /** The descriptor under which a clone finds its device state. */

@@ -7,6 +7,7 @@ import { DeadlineExceeded, once, withDeadline } from "@instavm/process";
 import type { LauncherClient } from "../launcher/launcher-client.ts";
 import { machineFileNames } from "./command-line.ts";
 import { copyDisk } from "./disk-copy.ts";
+import { lastWords } from "./last-words.ts";
 import { continueVcpus, saveDeviceState, stopVcpus } from "./monitor-commands.ts";
 import { connectQmp } from "./qmp-connection.ts";
 import type { QmpConnection } from "./qmp-connection.ts";
@@ -97,6 +98,7 @@ function running(life: Life): RunningMachine {
       }
       return paused(life, monitor);
     },
+    lastWords: async () => await lastWords(life.directory),
     prioritise: async (waiting = {}) => await life.launcher.setPriority(life.vmId, 0, waiting),
   };
 }

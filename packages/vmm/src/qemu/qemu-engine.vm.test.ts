@@ -22,7 +22,7 @@ async function openRoom(): Promise<EngineExamRoom> {
   const image = await findTestImage();
   const stateDir = await mkdtemp(join(tmpdir(), "instavm-exam-"));
   const vmDirectory = (number: number): string => join(stateDir, "vms", sampleVmId(number));
-  const qemuPath = process.env["INSTAVM_TEST_QEMU"] ?? (await findQemu(undefined));
+  const qemuPath = process.env["INSTAVM_TEST_QEMU"] ?? (await findQemu());
   const log = new RecordingLog();
   const readRoots = ["/"];
   const clients = new AsyncDisposableStack();

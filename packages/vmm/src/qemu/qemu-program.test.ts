@@ -17,7 +17,7 @@ test("the version lines of distributions are understood", () => {
 });
 
 test("this host's QEMU is found on PATH and answers", async () => {
-  const program = await readQemu(await findQemu(undefined));
+  const program = await readQemu(await findQemu());
   expect(program.path).toMatch(/^\/.*qemu-system-x86_64$/);
   expect(program.version).toMatch(/^\d+\.\d+/);
 });

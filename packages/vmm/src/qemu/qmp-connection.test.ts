@@ -14,7 +14,7 @@ const greeting =
   '{"QMP": {"version": {"qemu": {"micro": 0, "minor": 2, "major": 7}, "package": ""}, "capabilities": []}}\n';
 
 test("a real QEMU is stopped, saved, continued and asked", async () => {
-  await using qemu = await startPausedQemu(await findQemu(undefined));
+  await using qemu = await startPausedQemu(await findQemu());
   using monitor = await connectQmp(qemu.qmpSocketPath);
   await continueVcpus(monitor);
   expect(await queryState(monitor)).toBe("running");
