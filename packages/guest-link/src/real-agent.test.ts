@@ -169,7 +169,8 @@ describe("exec with the real agent", () => {
     for await (const event of call) {
       if (event.type === "stdout") bytes += event.data.length;
       if (event.type === "stderr") said += utf8.decode(event.data);
-      expect(bytes === total || said === "").toBe(true);
+      // Two pipes have no common order; what lies in buffers on the way may be late.
+      expect(said === "" || bytes > total - 2 * 1024 * 1024).toBe(true);
     }
     expect({ bytes, said }).toEqual({ bytes: total, said: "done\n" });
   });

@@ -1,7 +1,7 @@
 import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync } from "node:fs";
 import { mkdir, mkdtemp, rm, stat } from "node:fs/promises";
+import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -67,7 +67,7 @@ export async function startAgent(): Promise<RealAgent> {
   });
   await once(child, "spawn");
   const startedAtMs = performance.now();
-  while (!existsSync(socketPath)) {
+  while (!(await isListening(socketPath))) {
     if (child.exitCode !== null || performance.now() - startedAtMs > startTimeoutMs) {
       child.kill("SIGKILL");
       throw new Error(`${program} does not listen on ${socketPath}; it said: ${log}`);
@@ -89,6 +89,18 @@ export async function startAgent(): Promise<RealAgent> {
       await rm(directory, { recursive: true, force: true });
     },
   };
+}
+
+async function isListening(socketPath: string): Promise<boolean> {
+  const socket = connect(socketPath);
+  try {
+    await once(socket, "connect");
+    return true;
+  } catch {
+    return false;
+  } finally {
+    socket.destroy();
+  }
 }
 
 async function builtAtMs(path: string): Promise<number> {
