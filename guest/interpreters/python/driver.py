@@ -67,6 +67,9 @@ ONLY_AST = 0x400
 ALLOW_TOP_LEVEL_AWAIT = 0x2000
 CO_COROUTINE = 0x80
 
+READY, DONE, NOT_PYTHON, DISPLAY, ACTIVATED = b"RDNVK"
+EXECUTE, ACTIVATE = b"XA"
+LAST_OF_CELL = (DONE, NOT_PYTHON)
 STATUS_OK, STATUS_EXCEPTION, STATUS_EXIT = 0, 1, 2
 MODE_DETECT = 1
 
@@ -93,6 +96,7 @@ class Wire:
         self._lock = threading.Lock()
         self._read, self._write, self._close = os.read, os.write, os.close
         self.is_open = True
+        self._cell_is_open = False
         self.deferred_interrupt = False
 
     @staticmethod
@@ -123,10 +127,18 @@ class Wire:
             length -= len(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
+    def open_cell(self):
+        """From here on displays may be sent, until the cell's last message."""
+        self._cell_is_open = True
+
     def send(self, kind, body=b""):
         """An interrupt waits until the message is whole: see `Interrupts`."""
         message = memoryview(struct.pack("<IB", len(body) + 1, kind) + body)
         with self._lock:
+            if kind == DISPLAY and not self._cell_is_open:
+                return  # a thread of an earlier cell
+            if kind in LAST_OF_CELL:
+                self._cell_is_open = False
             while self.is_open and message:
                 message = message[self._write(self._replies, message) :]
         if self.deferred_interrupt:
@@ -501,17 +513,17 @@ class Driver:
     # -- Requests ---------------------------------------------------------------------------------------------------
 
     def serve(self):
-        self._wire.send(ord("R"))
+        self._wire.send(READY)
         while True:
             message = self._wire.receive()
             if message is None:
                 return
             kind, body = message
-            if kind == ord("X"):
+            if kind == EXECUTE:
                 self._execute(*struct.unpack_from("<IB", body), body[5:])
-            elif kind == ord("A"):
+            elif kind == ACTIVATE:
                 self._activate(body)
-                self._wire.send(ord("K"))
+                self._wire.send(ACTIVATED)
             else:
                 return
 
@@ -552,6 +564,7 @@ class Driver:
     def _execute(self, cell_id, mode, code):
         self._cell_id = cell_id
         self.reported_error = None
+        self._wire.open_cell()
         self._interrupts.cell_is_due = True
         try:
             outcome = in_cell(self._compile_and_run, code, mode)
@@ -559,7 +572,7 @@ class Driver:
             outcome = self._failed(error)
         if outcome is None:
             self._interrupts.cell_is_due = False
-            self._wire.send(ord("N"), struct.pack("<I", cell_id))
+            self._wire.send(NOT_PYTHON, struct.pack("<I", cell_id))
             return
         self._restore()
         if self._is_child:
@@ -572,7 +585,7 @@ class Driver:
             self._run_exit_handlers()
         self._flush()
         body = struct.pack("<IBi", cell_id, status, exit_code)
-        self._wire.send(ord("D"), body + packed(name) + packed(value) + packed(text))
+        self._wire.send(DONE, body + packed(name) + packed(value) + packed(text))
         if status == STATUS_EXIT:
             os._exit(exit_code & 0xFF)
 
@@ -777,7 +790,7 @@ class Driver:
             return
         self.streams.flush()
         body = struct.pack("<IBI", self._cell_id, is_result, len(parts)) + b"".join(parts)
-        self._wire.send(ord("V"), body)
+        self._wire.send(DISPLAY, body)
 
     # -- Shell commands ---------------------------------------------------------------------------------------------
 

@@ -662,6 +662,15 @@ class IPythonTest(CellTests, DriverTest):
             self.assertEqual(result.displays[0][1]["image/png"], b"\x89PNG\r\n\x1a\n1234")
             self.assertEqual(result.displays[1][1]["application/json"], b'{"a": 1}')
 
+    def test_a_display_from_a_thread_between_cells_is_dropped(self):
+        with self.interpreter() as python:
+            code = "import threading, time\ngate = threading.Event(); shown = threading.Event()\ndef late():\n    gate.wait(); time.sleep(0.2); display('late'); shown.set()\nthreading.Thread(target=late, daemon=True).start()"
+            python.run(code)
+            python.run("gate.set()")
+            time.sleep(0.6)
+            python.activate(b"", {})
+            self.assertEqual(python.run("shown.wait()").displays, [(True, {"text/plain": b"True"})])
+
     def test_a_broken_rich_repr_leaves_the_plain_one(self):
         with self.interpreter() as python:
             result = python.run("class Rich:\n    def _repr_html_(self): return 1/0\n    def __repr__(self): return 'plain'\nRich()")
