@@ -41,7 +41,7 @@ export interface Recipe extends z.infer<typeof recipeSchema> {
 }
 
 /** The recipe in this repository. */
-export const basePlace: RecipePlace = {
+const basePlace: RecipePlace = {
   directory: join(import.meta.dirname, "../base"),
   interpreterDirectory: join(import.meta.dirname, "../../../guest/interpreters/python"),
 };

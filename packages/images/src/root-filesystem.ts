@@ -35,7 +35,7 @@ const manifestSchema = z.object({
   modules: z.array(z.object({ name: z.string(), sha256: z.string() })),
   buildSeconds: z.number(),
 });
-export type RootManifest = z.infer<typeof manifestSchema>;
+type RootManifest = z.infer<typeof manifestSchema>;
 
 /** A built root filesystem with the kernel that belongs to it. Absolute paths. */
 export interface RootFilesystem {
