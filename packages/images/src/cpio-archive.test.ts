@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
-import { cpioCharacterDevice, cpioDirectory, cpioFile, readCpio, writeCpio } from "./cpio-archive.ts";
+import { cpioCharacterDevice, cpioDirectory, cpioFile, writeCpio } from "./cpio-archive.ts";
+import { readCpio } from "./testing/read-cpio.ts";
 
 const entries = [
   cpioDirectory("modules"),

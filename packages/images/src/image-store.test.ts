@@ -3,9 +3,9 @@ import { join } from "node:path";
 import { failureOf, runCommand } from "@instavm/process";
 import { expect, test } from "vitest";
 import { loadRecipe } from "./base-recipe.ts";
-import { readCpio } from "./cpio-archive.ts";
 import { openImageStore } from "./image-store.ts";
 import { fakeRootFilesystem, tinyRecipe } from "./testing/fake-root.ts";
+import { readCpio } from "./testing/read-cpio.ts";
 import { scratch } from "./testing/scratch.ts";
 
 async function prepared(directory: string): Promise<Parameters<typeof openImageStore>[0]> {
