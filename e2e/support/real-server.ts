@@ -1,7 +1,7 @@
 import { spawn } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
+import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
@@ -17,6 +17,8 @@ const endWithinMs = 60_000;
 export interface RealServerOptions {
   /** VMs that are kept ready; by default none, which leaves the cores to the test. */
   readonly poolSize?: number;
+  /** By default a free one. */
+  readonly port?: number;
   /** Further flags of the server. */
   readonly flags?: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
@@ -39,7 +41,7 @@ export class RealServer implements AsyncDisposable {
 
   /** Resolves when the server answers. */
   static async start(options: RealServerOptions = {}): Promise<RealServer> {
-    const server = new RealServer(options, await freePort());
+    const server = new RealServer(options, options.port ?? (await freePort()));
     try {
       await server.startAgain();
       return server;
@@ -121,17 +123,22 @@ export class RealServer implements AsyncDisposable {
 
   async #untilReady(child: ChildProcess): Promise<void> {
     const deadline = performance.now() + readyWithinMs;
-    const probe = new InstaVm({ baseUrl: this.baseUrl, apiKey: "" });
     while (performance.now() < deadline) {
       if (child.exitCode !== null || child.signalCode !== null) throw new Error(`the server ended:\n${this.log}`);
-      const answered = await probe.health({ timeoutMs: 10_000 }).then(
-        () => true,
-        () => false,
-      );
+      const answered = await this.#answers();
       if (answered) return;
       await sleep(50);
     }
     throw new Error(`the server did not answer within ${String(readyWithinMs)} ms:\n${this.log}`);
+  }
+
+  /** With this server's own key: what answers may be another one. */
+  async #answers(): Promise<boolean> {
+    if (!existsSync(join(this.stateDirectory, "admin-key"))) return false;
+    return await this.client.listSessions({ timeoutMs: 10_000 }).then(
+      () => true,
+      () => false,
+    );
   }
 
   async #end(signal: NodeJS.Signals): Promise<void> {

@@ -64,6 +64,20 @@ export function runningPid(server: LocalServer): number | undefined {
   return commandLine.includes("apps/server/src/main.ts") ? pid : undefined;
 }
 
+/** A launcher that runs, and its VMs. */
+export interface RunningLauncher {
+  readonly pid: number;
+  readonly vmPids: readonly number[];
+}
+
+/** The launcher of the server's state directory; undefined when none runs. */
+export function launcherOf(server: LocalServer): RunningLauncher | undefined {
+  const pid = Number.parseInt(readOrEmpty(join(server.stateDirectory, "launcher.lock")), 10);
+  if (!Number.isInteger(pid) || pid <= 1 || !isAlive(pid)) return undefined;
+  const children = readOrEmpty(`/proc/${String(pid)}/task/${String(pid)}/children`).trim();
+  return { pid, vmPids: children === "" ? [] : children.split(" ").map(Number) };
+}
+
 /** Ends a process in order and waits; true when it is gone within the time. */
 export async function endProcess(pid: number, withinMs: number): Promise<boolean> {
   const deadline = performance.now() + withinMs;

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { InstaVmError } from "instavm";
-import type { ExecuteResult, InstaVm } from "instavm";
-import { adminClient, endOfLog, isAnswering, localServer, runningPid, startInBackground } from "../local-server.ts";
+import type { CreatedSession, ExecuteResult, InstaVm } from "instavm";
+import { adminClient, endOfLog, isAnswering, launcherOf, localServer, runningPid, startInBackground } from "../local-server.ts";
 import type { LocalServer } from "../local-server.ts";
 
 /** `script/quickstart` after the setup: a server, a VM, real Python and Bash through the HTTP API. */
@@ -11,7 +11,9 @@ const readyWithinMs = 180_000;
 const python = `import platform, sys
 numbers = [n * n for n in range(1, 6)]
 print("Python", platform.python_version(), "on Linux", platform.release(), numbers)`;
-const bash = `echo "$(nproc) vCPUs, $(awk '/MemTotal/ {print int($2 / 1024)}' /proc/meminfo) MiB, $(. /etc/os-release && echo "$PRETTY_NAME"), up $(cut -d. -f1 /proc/uptime) s"`;
+const bash = `. /etc/os-release
+read -r _ memory_kib _ </proc/meminfo
+echo "Bash $BASH_VERSION on $PRETTY_NAME, $(nproc) vCPUs, $((memory_kib / 1024)) MiB"`;
 
 try {
   await quickstart(localServer(process.env));
@@ -27,7 +29,8 @@ async function quickstart(server: LocalServer): Promise<void> {
   const health = await client.health();
   console.log(`server: ${server.baseUrl}, ${health.engine} ${health.engineVersion}, ${health.accelerator}`);
   console.log(`        ${health.acceleratorReason}`);
-  await runCode(client);
+  console.log("");
+  await runCode(client, server);
   sayWhatIsNext(server);
 }
 
@@ -51,16 +54,36 @@ async function startServer(server: LocalServer): Promise<void> {
   console.log(`✓ server: ${seconds(performance.now() - started)}`);
 }
 
-async function runCode(client: InstaVm): Promise<void> {
-  const created = await timed(() => client.createSession());
-  const { sessionId, vmId } = created.value;
-  console.log(`\nPOST /v1/sessions/session → VM ${vmId ?? ""} in ${milliseconds(created.ms)}`);
+/** The first VM of a server without templates takes seconds; then a second one shows what is usual. */
+async function runCode(client: InstaVm, server: LocalServer): Promise<void> {
+  const first = await createSession(client, server);
+  if (first.ms > 2000) {
+    console.log("  That VM was booted and warmed, and is kept as the template of all later ones. Once more:");
+    await client.kill(first.value.sessionId);
+  }
+  const { sessionId } = (first.ms > 2000 ? await createSession(client, server) : first).value;
   try {
     show("python", await timed(() => client.execute(sessionId, python, { language: "python" })));
     show("bash", await timed(() => client.execute(sessionId, bash, { language: "bash" })));
   } finally {
     const killed = await timed(() => client.kill(sessionId));
     console.log(`POST /kill → VM and its files gone in ${milliseconds(killed.ms)}`);
+  }
+}
+
+async function createSession(client: InstaVm, server: LocalServer): Promise<Timed<CreatedSession>> {
+  const started = performance.now();
+  const progress = setInterval(() => {
+    console.log(`  VM, ${seconds(performance.now() - started)}: ${endOfLog(server, 1).slice(0, 100)}`);
+  }, 10_000);
+  try {
+    const created = await timed(() => client.createSession());
+    const { vmId = "", start } = created.value;
+    const origin = start === "pool" ? "from the pool" : "a copy of the template";
+    console.log(`POST /v1/sessions/session → VM ${vmId}, ${origin}, in ${milliseconds(created.ms)}`);
+    return created;
+  } finally {
+    clearInterval(progress);
   }
 }
 
@@ -72,13 +95,15 @@ function show(language: string, { value, ms }: Timed<ExecuteResult>): void {
 
 function sayWhatIsNext(server: LocalServer): void {
   const pid = runningPid(server);
+  const launcher = launcherOf(server);
   console.log(`
 Next:
   bin/instavm execute --code "import sys; print(sys.version)"
   bin/instavm execute --language bash --code "uname -a; df -h /"
   bin/instavm session close
 
-Left running: the server${pid === undefined ? "" : ` (pid ${String(pid)}, log ${server.logPath})`}, its launcher and its pool of ready VMs.
+Left running: the server${pid === undefined ? "" : ` (pid ${String(pid)}, log ${server.logPath})`},
+its launcher (pid ${String(launcher?.pid)}) and the launcher's VMs, which wait in the pool (pids ${launcher?.vmPids.join(", ") ?? ""}).
 Stop all of it with: script/stop`);
 }
 

@@ -1,6 +1,4 @@
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
-import { adminClient, endProcess, forgetPid, isAnswering, localServer, runningPid } from "../local-server.ts";
+import { adminClient, endProcess, forgetPid, isAnswering, launcherOf, localServer, runningPid } from "../local-server.ts";
 import type { LocalServer } from "../local-server.ts";
 
 /** `script/stop`: ends the server that `script/quickstart` started, the admin key's sessions, the pool and the launcher. */
@@ -34,23 +32,15 @@ async function endSessions(server: LocalServer): Promise<void> {
   if (sessions.length > 0) console.log(`sessions ended: ${String(sessions.length)}`);
 }
 
-/** The launcher ends by itself when nothing is left to watch; VMs of other keys' sessions live on and keep it. */
+/** It would end by itself after a minute without VMs; VMs of other keys' sessions live on and keep it. */
 async function endLauncher(server: LocalServer): Promise<void> {
-  const pid = Number.parseInt(readOrEmpty(join(server.stateDirectory, "launcher.lock")), 10);
-  if (!Number.isInteger(pid) || pid <= 1) return;
-  const children = readOrEmpty(`/proc/${String(pid)}/task/${String(pid)}/children`).trim();
-  if (children === "") {
-    await endProcess(pid, 10_000);
-    console.log(`launcher stopped (pid ${String(pid)})`);
-  } else {
-    console.log(`Left running: launcher (pid ${String(pid)}) with VMs of other keys' sessions (pids ${children}).`);
+  const launcher = launcherOf(server);
+  if (launcher === undefined) return;
+  if (launcher.vmPids.length > 0) {
+    const vms = `VMs of other keys' sessions (pids ${launcher.vmPids.join(", ")})`;
+    console.log(`Left running: launcher (pid ${String(launcher.pid)}) with ${vms}; a server on ${server.stateDirectory} finds them again.`);
+    return;
   }
-}
-
-function readOrEmpty(path: string): string {
-  try {
-    return readFileSync(path, "utf8");
-  } catch {
-    return "";
-  }
+  await endProcess(launcher.pid, 10_000);
+  console.log(`launcher stopped (pid ${String(launcher.pid)})`);
 }
