@@ -6,7 +6,7 @@ import { ProgressReport } from "./build-progress.ts";
 import type { BuildProgress } from "./build-progress.ts";
 import { cacheLayout, defaultCacheDirectory } from "./cache-layout.ts";
 import type { CacheLayout } from "./cache-layout.ts";
-import { removeDrafts } from "./drafts.ts";
+import { removeAbandonedDrafts } from "./drafts.ts";
 import { ensureInitrd } from "./initrd.ts";
 import { buildRootFilesystem, findRootFilesystem, requireRoot } from "./root-filesystem.ts";
 import type { RootFilesystem } from "./root-filesystem.ts";
@@ -81,5 +81,5 @@ async function initrdFor(
 
 /** Whoever holds the lock is the only builder: drafts are what killed builds left. */
 async function removeLeftDrafts(layout: CacheLayout): Promise<void> {
-  for (const parent of [layout.images, layout.disks]) await removeDrafts(parent);
+  for (const parent of [layout.images, layout.disks]) await removeAbandonedDrafts(parent);
 }

@@ -4,19 +4,36 @@ import { InstaVmError } from "@instavm/contract";
 import { makeResource } from "@instavm/process";
 import { draftPrefix } from "./cache-layout.ts";
 
-/** A directory of its own that is removed unless its content was moved away. */
+/** A directory of its own, named after this process, that is removed unless its content was moved away. */
 export async function makeDraft(parent: string): Promise<{ readonly path: string } & AsyncDisposable> {
   await mkdir(parent, { recursive: true });
-  const path = await mkdtemp(join(parent, draftPrefix));
+  const startTicks = await startTicksOf(process.pid);
+  const path = await mkdtemp(join(parent, `${draftPrefix}${process.pid}-${startTicks ?? 0}-`));
   return makeResource({ path }, () => removeTree(path));
 }
 
-/** Removes the drafts under a directory that killed processes left. The caller knows that nobody makes one now. */
-export async function removeDrafts(parent: string): Promise<number> {
+/** Removes the drafts under a directory whose makers run no more; those of other servers on one cache stay. */
+export async function removeAbandonedDrafts(parent: string): Promise<number> {
   const names = await readdir(parent).catch(() => []);
-  const drafts = names.filter((name) => name.startsWith(draftPrefix));
-  for (const name of drafts) await removeTree(join(parent, name));
-  return drafts.length;
+  let removed = 0;
+  for (const name of names) {
+    if (!name.startsWith(draftPrefix) || (await makerRuns(name))) continue;
+    await removeTree(join(parent, name));
+    removed += 1;
+  }
+  return removed;
+}
+
+/** A process id is used again some day; with its start time it names one process for ever. */
+async function makerRuns(draftName: string): Promise<boolean> {
+  const [, pid, startTicks] = /^(\d+)-(\d+)-/.exec(draftName.slice(draftPrefix.length)) ?? [];
+  return pid !== undefined && (await startTicksOf(Number(pid))) === startTicks;
+}
+
+/** Field 22 of /proc/<pid>/stat; undefined when there is no such process. */
+async function startTicksOf(pid: number): Promise<string | undefined> {
+  const stat = await readFile(`/proc/${pid}/stat`, "utf8").catch(() => undefined);
+  return stat?.slice(stat.lastIndexOf(")") + 2).split(" ")[19];
 }
 
 /**

@@ -106,12 +106,12 @@ test("a template that was damaged counts as absent, and the log says why", async
   }
 });
 
-test("a sweep removes what a killed server left and nothing else", async () => {
+test("a sweep removes what a killed server left, and leaves alone what a running one makes", async () => {
   await using place = await scratch();
   const store = openTemplateStore({ cacheDirectory: place.path, log: silentLog() });
   await (await fill(await store.draft(key, rootfsPath))).commit();
   const mine = await store.draft({ ...key, warmth: "2" }, rootfsPath);
-  await mkdir(join(place.path, "templates/.draft-killed/sub"), { recursive: true });
+  await mkdir(join(place.path, "templates/.draft-4194999-1-killed/sub"), { recursive: true });
   expect(await store.sweep()).toBe(1);
   await fill(mine);
   await mine.commit();

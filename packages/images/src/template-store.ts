@@ -1,11 +1,11 @@
-import { readdir, stat } from "node:fs/promises";
+import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { InstaVmError, memoryMibSchema, vcpuCountSchema } from "@instavm/contract";
 import type { Log, StateFiles, Template, TemplateDraft, TemplateKey, TemplateStore } from "@instavm/core";
 import { z } from "zod";
-import { cacheLayout, defaultCacheDirectory, draftPrefix } from "./cache-layout.ts";
+import { cacheLayout, defaultCacheDirectory } from "./cache-layout.ts";
 import { hashOf } from "./content-hash.ts";
-import { makeDraft, removeDrafts, removeTree } from "./drafts.ts";
+import { makeDraft, removeAbandonedDrafts } from "./drafts.ts";
 import { publish, syncPath, writeDurably } from "./durable-files.ts";
 import { readJsonFile } from "./json-file.ts";
 
@@ -62,8 +62,6 @@ function stateFiles(directory: string): StateFiles {
 class FileTemplateStore implements TemplateStore {
   readonly #directory: string;
   readonly #log: Log;
-  /** Drafts of this process: a sweep leaves them alone. */
-  readonly #drafts = new Set<string>();
 
   constructor(directory: string, log: Log) {
     this.#directory = directory;
@@ -82,30 +80,20 @@ class FileTemplateStore implements TemplateStore {
 
   async draft(key: TemplateKey, rootfsPath: string): Promise<TemplateDraft> {
     const draft = await makeDraft(this.#directory);
-    this.#drafts.add(draft.path);
     const files = stateFiles(draft.path);
     const finalPath = join(this.#directory, keyHash(key));
     const commit = async (): Promise<Template> => {
       await commitDraft({ draft: draft.path, files, key, finalPath });
-      this.#drafts.delete(draft.path);
       return { key, files: stateFiles(finalPath), rootfsPath };
     };
     const discard = async (): Promise<void> => {
       await draft[Symbol.asyncDispose]();
-      this.#drafts.delete(draft.path);
     };
     return { directory: draft.path, files, commit, discard };
   }
 
   async sweep(): Promise<number> {
-    if (this.#drafts.size === 0) return await removeDrafts(this.#directory);
-    const names = await readdir(this.#directory);
-    const left = names
-      .filter((name) => name.startsWith(draftPrefix))
-      .map((name) => join(this.#directory, name))
-      .filter((path) => !this.#drafts.has(path));
-    for (const path of left) await removeTree(path);
-    return left.length;
+    return await removeAbandonedDrafts(this.#directory);
   }
 }
 
