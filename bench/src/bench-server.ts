@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { HttpClient } from "./http-client.ts";
+import { endLauncher } from "./launcher-end.ts";
 
 /** A real server of its own for one suite: own state, the machine's image and template cache. */
 export interface BenchServer extends AsyncDisposable {
@@ -29,24 +30,6 @@ async function freePort(): Promise<number> {
   await once(probe, "close");
   if (address === null || typeof address === "string") throw new Error("the probe socket has no port");
   return address.port;
-}
-
-async function signalAndWait(pid: number, signal: NodeJS.Signals): Promise<void> {
-  try {
-    process.kill(pid, signal);
-    for (let waitedMs = 0; waitedMs < 15_000; waitedMs += 50) {
-      process.kill(pid, 0);
-      await sleep(50);
-    }
-  } catch {
-    // ESRCH: it is gone, which is what was wanted.
-  }
-}
-
-async function launcherPid(stateDir: string): Promise<number | undefined> {
-  const text = await readFile(join(stateDir, "launcher.lock"), "utf8").catch(() => "");
-  const pid = Number.parseInt(text, 10);
-  return Number.isInteger(pid) && pid > 1 ? pid : undefined;
 }
 
 /** Starts a server and resolves when it answers; disposing of it ends its sandboxes and removes its state. */
@@ -77,8 +60,7 @@ export async function startBenchServer(options: BenchServerOptions): Promise<Ben
       if (child.exitCode === null) await killSessions(client);
       client[Symbol.dispose]();
       await stop();
-      const launcher = await launcherPid(stateDir);
-      if (launcher !== undefined) await signalAndWait(launcher, "SIGTERM");
+      await endLauncher(stateDir);
       await rm(stateDir, { recursive: true, force: true });
     },
   };
