@@ -1,8 +1,12 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { inventory, whatIsNew } from "../testing/inventory.ts";
 import { type Runner, runners } from "../testing/runners.ts";
 import type { Tally } from "../testing/tally.ts";
 
 /** `script/test [<runner or group>…]`: runs all, or those named; the last line counts. */
+/** Processes that have been told to end have this long. */
+const leakPatienceMs = 5000;
+
 const wanted = process.argv.slice(2);
 const chosen = runners.filter(
   (runner) => wanted.length === 0 || wanted.includes(runner.name) || wanted.includes(runner.group),
@@ -18,7 +22,7 @@ const before = inventory();
 const total = { passed: 0, failed: 0 };
 const failures: string[] = [];
 for (const runner of chosen) await runAndCount(runner);
-countLeaks();
+await countLeaks();
 
 if (failures.length > 0) console.log(`\nfailed: ${failures.join(", ")}`);
 console.log(`${String(total.passed)} passed, ${String(total.failed)} failed`);
@@ -35,8 +39,13 @@ async function runAndCount(runner: Runner): Promise<void> {
 }
 
 /** Nothing may be left of the tests: what runs or lies around now and did not before is a failure. */
-function countLeaks(): void {
-  const left = whatIsNew(before, inventory());
+async function countLeaks(): Promise<void> {
+  const deadline = performance.now() + leakPatienceMs;
+  let left = whatIsNew(before, inventory());
+  while (left.length > 0 && performance.now() < deadline) {
+    await sleep(200);
+    left = whatIsNew(before, inventory());
+  }
   for (const item of left) console.log(`left behind: ${item}`);
   const tally = left.length === 0 ? { passed: 1, failed: 0 } : { passed: 0, failed: 1 };
   add("leaks", tally);
