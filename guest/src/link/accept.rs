@@ -40,16 +40,21 @@ async fn wait_at_port(
     let banner = banner(agent.boot_id());
     let mut is_announced = false;
     loop {
-        if let Some(hello) = take_hello(buffer) {
-            return Ok(hello);
-        }
         // Without a host this writes nothing; with one, these few bytes are taken whole or not at all.
         is_announced = is_announced || port.write(&banner)?.is_some();
+        if is_announced {
+            if let Some(hello) = take_hello(buffer) {
+                return Ok(hello);
+            }
+        }
         match port.read(buffer.space())? {
             Arrival::Bytes(count) => buffer.filled(count),
             Arrival::Nothing => doorbell.ring().await?,
             Arrival::Closed => {
-                *buffer = ReadBuffer::default();
+                // The bytes of a host that comes overtake the news of its coming: before that the port counts as closed.
+                if is_announced {
+                    *buffer = ReadBuffer::default();
+                }
                 is_announced = false;
                 doorbell.ring().await?;
             }
