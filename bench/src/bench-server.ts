@@ -39,7 +39,16 @@ export async function startBenchServer(options: BenchServerOptions): Promise<Ben
   const main = new URL("../../apps/server/src/main.ts", import.meta.url).pathname;
   const child = spawn(
     process.execPath,
-    [main, "serve", "--listen", new URL(baseUrl).host, "--state-dir", stateDir, "--pool-size", String(options.poolSize)],
+    [
+      main,
+      "serve",
+      "--listen",
+      new URL(baseUrl).host,
+      "--state-dir",
+      stateDir,
+      "--pool-size",
+      String(options.poolSize),
+    ],
     { stdio: ["ignore", "ignore", "inherit"] },
   );
   const pid = child.pid;
@@ -80,8 +89,8 @@ async function waitForServer(baseUrl: string, stateDir: string): Promise<string>
 
 async function killSessions(client: HttpClient): Promise<void> {
   const answer = await client.call("GET", "/v1/sessions/sandboxes?limit=1000");
-  if (!Array.isArray(answer)) return;
-  await Promise.all(
-    answer.map((row: { readonly session_id: string }) => client.call("POST", "/kill", { session_id: row.session_id })),
+  const sessionIds = Object.values(answer).flatMap((row) =>
+    typeof row === "object" && row !== null && "session_id" in row ? [row.session_id] : [],
   );
+  await Promise.all(sessionIds.map(async (sessionId) => await client.call("POST", "/kill", { session_id: sessionId })));
 }

@@ -38,7 +38,7 @@ export class HttpClient implements Disposable {
             reject(new Error(`${method} ${path} answered ${incoming.statusCode ?? 0}: ${text.slice(0, 500)}`));
             return;
           }
-          resolve(JSON.parse(text));
+          resolve(parseObject(text));
         });
       },
     );
@@ -51,4 +51,12 @@ export class HttpClient implements Disposable {
   [Symbol.dispose](): void {
     this.#agent.destroy();
   }
+}
+
+/** Arrays are objects too: their rows are read by index. */
+function parseObject(text: string): Record<string, unknown> {
+  const parsed: unknown = JSON.parse(text);
+  if (typeof parsed !== "object" || parsed === null)
+    throw new Error(`the answer is no JSON object: ${text.slice(0, 200)}`);
+  return Object.fromEntries(Object.entries(parsed));
 }

@@ -26,7 +26,8 @@ if (values.list === true) {
 }
 
 async function measure(names: readonly string[] | undefined): Promise<void> {
-  const chosen = names === undefined ? suites : [...suites, ...onlyWhenNamed].filter((suite) => names.includes(suite.name));
+  const chosen =
+    names === undefined ? suites : [...suites, ...onlyWhenNamed].filter((suite) => names.includes(suite.name));
   const figures: Figure[] = [];
   for (const suite of chosen) {
     console.error(`── ${suite.name}: ${suite.about}`);
@@ -49,7 +50,8 @@ async function measure(names: readonly string[] | undefined): Promise<void> {
 
 /** How many times faster than a cold boot of the same run. */
 function ratios(figures: readonly Figure[]): readonly Figure[] {
-  const median = (start: string): number | undefined => figures.find(({ name }) => name.startsWith(start))?.summary.median;
+  const median = (start: string): number | undefined =>
+    figures.find(({ name }) => name.startsWith(start))?.summary.median;
   const boot = median("cold boot → first");
   if (boot === undefined) return [];
   return [

@@ -48,7 +48,7 @@ export async function openOwnHost(): Promise<OwnHost> {
     directories: await openVmDirectories({ stateDirectory: stateDir }),
     stateDir,
     async [Symbol.asyncDispose]() {
-      await launcher.close();
+      launcher.close();
       await endLauncher(stateDir);
       await rm(stateDir, { recursive: true, force: true });
     },
@@ -94,7 +94,11 @@ export async function newestTemplate(): Promise<StateFiles> {
   for (const name of await readdir(root)) {
     const manifest = join(root, name, "manifest.json");
     const text = await readFile(manifest, "utf8").catch(() => "");
-    if (!text.includes(`"memoryMib": ${defaultShape.memoryMib}`) && !text.includes(`"memoryMib":${defaultShape.memoryMib}`)) continue;
+    if (
+      !text.includes(`"memoryMib": ${defaultShape.memoryMib}`) &&
+      !text.includes(`"memoryMib":${defaultShape.memoryMib}`)
+    )
+      continue;
     found.push({ directory: join(root, name), madeAtMs: (await stat(manifest)).mtimeMs });
   }
   const newest = found.toSorted((a, b) => b.madeAtMs - a.madeAtMs)[0];

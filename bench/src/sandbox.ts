@@ -16,7 +16,12 @@ function textField(answer: Record<string, unknown>, name: string): string {
 /** Runs code in a session and checks what it printed; resolves with the call's duration in ms. */
 export async function execute(
   server: BenchServer,
-  call: { readonly sessionId: string; readonly language: "python" | "bash"; readonly code: string; readonly prints: string },
+  call: {
+    readonly sessionId: string;
+    readonly language: "python" | "bash";
+    readonly code: string;
+    readonly prints: string;
+  },
 ): Promise<number> {
   const startedAt = performance.now();
   const answer = await server.client.call("POST", "/execute", {
@@ -26,7 +31,9 @@ export async function execute(
   });
   const durationMs = performance.now() - startedAt;
   if (answer["stdout"] !== call.prints) {
-    throw new Error(`${call.code} printed ${JSON.stringify(answer["stdout"])}, expected ${JSON.stringify(call.prints)}`);
+    throw new Error(
+      `${call.code} printed ${JSON.stringify(answer["stdout"])}, expected ${JSON.stringify(call.prints)}`,
+    );
   }
   return durationMs;
 }

@@ -20,7 +20,9 @@ export const bootsUnderLoad: Suite = {
       for (let round = 0; round < boots; round++) {
         const startedAt = performance.now();
         const { machine, vmId } = await coldBoot(host);
-        const session = await host.link.connect(machine.agentSocketPath, { timeoutMs: watchdogMs }).catch(() => undefined);
+        const session = await host.link
+          .connect(machine.agentSocketPath, { timeoutMs: watchdogMs })
+          .catch(() => undefined);
         if (session === undefined) hung += 1;
         else durations.push(performance.now() - startedAt);
         await session?.detach();
@@ -32,7 +34,12 @@ export const bootsUnderLoad: Suite = {
       await Promise.all(busy.map((worker) => worker.terminate()));
     }
     return [
-      { name: `boots of ${boots} that came up`, unit: "of n", summary: summarise([boots - hung]), promise: String(boots) },
+      {
+        name: `boots of ${boots} that came up`,
+        unit: "of n",
+        summary: summarise([boots - hung]),
+        promise: String(boots),
+      },
       { name: "cold boot → agent, cores busy", unit: "ms", summary: summarise(durations) },
     ];
   },

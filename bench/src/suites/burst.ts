@@ -23,7 +23,12 @@ export const burst: Suite = {
       if (outcome.status === "rejected") report(`wrong: ${String(outcome.reason).slice(0, 200)}`);
     }
     return [
-      { name: `right answers of ${burstSize} at once`, unit: "of n", summary: summarise([right.length]), promise: "100" },
+      {
+        name: `right answers of ${burstSize} at once`,
+        unit: "of n",
+        summary: summarise([right.length]),
+        promise: "100",
+      },
       {
         name: "create → first result in the burst",
         unit: "ms",

@@ -55,6 +55,10 @@ async function guestNaps(server: Awaited<ReturnType<typeof startBenchServer>>, s
     "    t = time.perf_counter(); time.sleep(0.001); naps.append((time.perf_counter() - t) * 1000)",
     "print(' '.join(f'{nap:.4f}' for nap in naps))",
   ].join("\n");
-  const answer = await server.client.call("POST", "/execute", { session_id: sessionId, language: "python", command: code });
+  const answer = await server.client.call("POST", "/execute", {
+    session_id: sessionId,
+    language: "python",
+    command: code,
+  });
   return String(answer["stdout"]).trim().split(" ").map(Number);
 }

@@ -6,7 +6,14 @@ import { summarise } from "../statistics.ts";
 
 const rounds = 15;
 
-const steps = ["make the directory", "copy the disk, start QEMU", "agent answers and is activated", "first Python result", "second Python result", "end and remove"] as const;
+const steps = [
+  "make the directory",
+  "copy the disk, start QEMU",
+  "agent answers and is activated",
+  "first Python result",
+  "second Python result",
+  "end and remove",
+] as const;
 type Step = (typeof steps)[number];
 
 /** What a file clone's time is made of, step by step and with nothing else in the way. */
@@ -28,7 +35,14 @@ export const trace: Suite = {
       const directory = await host.directories.create(vmId);
       done("make the directory");
       const rootfsPath = host.image.boot.rootfsPath;
-      const machine = await host.engine.clone({ vmId, directory, shape: defaultShape, rootfsPath, source, priority: "normal" });
+      const machine = await host.engine.clone({
+        vmId,
+        directory,
+        shape: defaultShape,
+        rootfsPath,
+        source,
+        priority: "normal",
+      });
       done("copy the disk, start QEMU");
       const session = await host.link.connect(machine.agentSocketPath, {
         timeoutMs: 30_000,
@@ -49,6 +63,10 @@ export const trace: Suite = {
       done("end and remove");
     }
     report(`${rounds} clones`);
-    return steps.map((step): Figure => ({ name: `trace: ${step}`, unit: "ms", summary: summarise(durations.get(step) ?? []) }));
+    return steps.map((step): Figure => ({
+      name: `trace: ${step}`,
+      unit: "ms",
+      summary: summarise(durations.get(step) ?? []),
+    }));
   },
 };

@@ -34,14 +34,21 @@ export const warm: Suite = {
     const bashCalls = await repeat(50, () => execute(server, bash));
     const empty = await repeat(rounds, () => server.client.call("GET", "/health"));
     await server.stop();
-    const session = await new GuestLink().connect(join(server.stateDir, "vms", vmId, "agent.sock"), { timeoutMs: 10_000 });
+    const session = await new GuestLink().connect(join(server.stateDir, "vms", vmId, "agent.sock"), {
+      timeoutMs: 10_000,
+    });
     await repeat(30, () => printsFortyTwo(session));
     const alone = await repeat(rounds, () => printsFortyTwo(session));
     const pings = await repeat(rounds, () => session.ping());
     await session.detach();
     return [
       { name: "warm Python execute over HTTP", unit: "ms", summary: summarise(overHttp), promise: "≤ 4" },
-      { name: "the same over the guest protocol alone", unit: "ms", summary: summarise(alone), promise: "within 1.5 of it" },
+      {
+        name: "the same over the guest protocol alone",
+        unit: "ms",
+        summary: summarise(alone),
+        promise: "within 1.5 of it",
+      },
       { name: "warm Bash execute over HTTP", unit: "ms", summary: summarise(bashCalls) },
       { name: "an empty call of the guest protocol", unit: "ms", summary: summarise(pings) },
       { name: "GET /health", unit: "ms", summary: summarise(empty) },

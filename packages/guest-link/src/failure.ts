@@ -65,6 +65,5 @@ function meaningOf(code: FailureCode, topic: CallTopic): Meaning {
 
 /** A sentence from the guest, cut, and without what could steer a terminal. */
 export function printable(text: string): string {
-  // oxlint-disable-next-line no-control-regex -- control characters are what is removed
   return text.slice(0, longestMessage).replaceAll(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, "�");
 }

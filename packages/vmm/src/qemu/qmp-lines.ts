@@ -1,3 +1,4 @@
+import { InstaVmError } from "@instavm/contract";
 /** Cuts a byte stream into lines, and refuses one that is too long. */
 export interface LineReader {
   /** The complete lines so far, without their ends. Throws a RangeError when a line is over the limit. */
@@ -15,7 +16,12 @@ export function readLines(limitBytes: number): LineReader {
         lines.push(bytes.subarray(0, end).toString("utf8"));
         bytes = bytes.subarray(end + 1);
       }
-      if (bytes.length > limitBytes) throw new RangeError(`a line is longer than ${limitBytes} bytes`);
+      if (bytes.length > limitBytes) {
+        throw new InstaVmError(
+          "engine_failed",
+          `QEMU's monitor sent a line of more than ${limitBytes} bytes; none is that long.`,
+        );
+      }
       rest = bytes;
       return lines;
     },
