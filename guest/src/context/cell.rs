@@ -240,6 +240,7 @@ pub async fn run(
                 reaped = &mut *ended => break Stop::Died(reaped.ok()),
                 () = call.cancelled().wait() => {
                     interrupt();
+                    processes.kill_since(start_ticks, pid);
                     break timeout(CANCEL_GRACE, &mut answer).await.unwrap_or(Stop::Unresponsive);
                 }
                 () = &mut deadline => {
@@ -257,6 +258,10 @@ pub async fn run(
             }
         }
     };
+    // What the cell was starting when it was interrupted.
+    if timed_out || call.cancelled().is_set() {
+        processes.kill_since(start_ticks, pid);
+    }
     // A driver that died closes its pipes first.
     let stop = match stop {
         Stop::Broken(why) => match timeout(Duration::from_millis(200), &mut *ended).await {
