@@ -1,7 +1,8 @@
 import { InstaVmError } from "@instavm/contract";
+
 /** Cuts a byte stream into lines, and refuses one that is too long. */
 export interface LineReader {
-  /** The complete lines so far, without their ends. Throws a RangeError when a line is over the limit. */
+  /** The complete lines so far, without their ends. Throws `engine_failed` when a line is over the limit. */
   add(chunk: Buffer): readonly string[];
 }
 
