@@ -18,6 +18,7 @@ pub mod refusal;
 pub mod roots;
 pub mod server;
 pub mod spawn;
+pub mod unregistered;
 pub mod validate;
 pub mod wire;
 pub mod worker;

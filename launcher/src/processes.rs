@@ -1,16 +1,17 @@
 //! What is known of every VM process: it starts, it runs, or it ended and is remembered until it is forgotten.
 
+use crate::config::Config;
 use crate::process_file::{self, ProcessName};
 use crate::proto::{self, ended::How, ErrorCode};
 use crate::refusal::Refusal;
 use crate::roots::Roots;
 use crate::spawn::set_session_priority;
+use crate::unregistered::process_in;
 use crate::validate::VmId;
 use rustix::fs::{unlinkat, AtFlags};
 use rustix::process::{pidfd_open, pidfd_send_signal, setpriority_pgrp, Pid, PidfdFlags, Signal};
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
 
 /// More ended processes than this push out the oldest.
 const ENDED_LIMIT: usize = 4096;
@@ -49,15 +50,19 @@ pub struct Processes {
 
 impl Processes {
     /// Takes over what earlier launchers started: what still runs is watched, what does not has ended unseen.
-    pub fn adopt(state_dir: &Path, roots: &Roots) -> std::io::Result<Self> {
+    pub fn adopt(config: &Config, roots: &Roots) -> std::io::Result<Self> {
         let mut processes = Self::default();
-        for entry in std::fs::read_dir(state_dir.join("vms"))? {
+        for entry in std::fs::read_dir(config.state_dir.join("vms"))? {
             let name = entry?.file_name();
             let Some(vm_id) = name.to_str().and_then(|text| VmId::parse(text).ok()) else {
                 continue;
             };
-            let directory = roots.open_vm_directory(&vm_id).ok();
-            let Some(name) = directory.and_then(|directory| process_file::read(directory.as_fd()))
+            let Ok(directory) = roots.open_vm_directory(&vm_id) else {
+                continue;
+            };
+            let directory = directory.as_fd();
+            let Some(name) =
+                process_file::read(directory).or_else(|| process_in(directory, &config.programs))
             else {
                 continue; // no process was ever started there
             };

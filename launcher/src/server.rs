@@ -59,7 +59,7 @@ impl Server {
     pub fn new(config: Config, listener: UnixListener, log: Log) -> io::Result<Self> {
         let roots = Arc::new(Roots::open(&config.state_dir, &config.read_roots)?);
         Ok(Self {
-            processes: Processes::adopt(&config.state_dir, &roots)?,
+            processes: Processes::adopt(&config, &roots)?,
             workers: Workers::start(&roots)?,
             config,
             roots,

@@ -55,6 +55,24 @@ fn processes_outlive_a_killed_launcher_and_the_next_one_tells_their_end() {
 }
 
 #[test]
+fn a_process_that_a_killed_launcher_could_not_write_down_is_found() {
+    let home = Home::new();
+    let launcher = home.launch(&[]);
+    let vm = home.vm(1);
+    let pid = home.connect().start(sleep(&vm)).unwrap().pid;
+    launcher.kill();
+    fs::remove_file(home.vm_file(&vm, "process.json")).unwrap();
+
+    let _launcher = home.launch(&[]);
+    let mut client = home.connect();
+    assert_eq!(client.list()[0].pid, pid);
+    client.signal(&vm, 9).unwrap();
+    assert_eq!(client.ended().vm_id, vm);
+    client.forget(&vm).unwrap();
+    assert!(!is_alive(pid));
+}
+
+#[test]
 fn a_pid_that_now_belongs_to_another_process_is_not_adopted() {
     let home = Home::new();
     let vm = home.vm(1);

@@ -8,7 +8,7 @@ import type { LauncherOptions } from "./ensure-launcher.ts";
 import { listProcesses } from "./launched-process.ts";
 import type { LaunchedProcess } from "./launched-process.ts";
 import { unexpectedAnswer } from "./launcher-connection.ts";
-import type { LauncherCall } from "./launcher-connection.ts";
+import type { LauncherCall, LauncherConnection } from "./launcher-connection.ts";
 import { keepLink } from "./launcher-link.ts";
 import type { LauncherLink } from "./launcher-link.ts";
 
@@ -83,7 +83,7 @@ function clientOf(means: Means): Omit<LauncherClient, typeof Symbol.asyncDispose
       const request = { case: "setPriority", value: { vmId, priority } } as const;
       await order(means.link, { subject: `priority of VM ${vmId}`, request }, waiting);
     },
-    list: async (waiting) => listProcesses(await means.link.connection(waiting), waiting),
+    list: (waiting) => onLiveConnection(means.link, (connection) => listProcesses(connection, waiting), waiting),
     async forget(vmId, waiting) {
       await order(means.link, { subject: `end of VM ${vmId}`, request: { case: "forget", value: { vmId } } }, waiting);
       means.watch.forget(vmId);
@@ -95,9 +95,24 @@ function clientOf(means: Means): Omit<LauncherClient, typeof Symbol.asyncDispose
 
 /** A request whose answer carries nothing. */
 async function order(link: LauncherLink, call: LauncherCall, waiting?: Waiting): Promise<void> {
-  const connection = await link.connection(waiting);
-  const answer = await connection.call(call, waiting);
+  const answer = await onLiveConnection(link, (connection) => connection.call(call, waiting), waiting);
   if (answer.case !== "done") throw unexpectedAnswer(call.subject, answer);
+}
+
+/** Asks again, once, when the launcher was lost before it answered. For what may be done twice. */
+async function onLiveConnection<T>(
+  link: LauncherLink,
+  ask: (connection: LauncherConnection) => Promise<T>,
+  waiting?: Waiting,
+): Promise<T> {
+  const connection = await link.connection(waiting);
+  try {
+    return await ask(connection);
+  } catch (error) {
+    if (!connection.isLost()) throw error;
+    await connection.closed;
+    return ask(await link.connection(waiting));
+  }
 }
 
 async function startProcess(
@@ -126,6 +141,8 @@ async function startProcess(
     return { pid: answer.value.pid };
   } catch (error) {
     end.drop();
+    // A launcher that died before it answered may have started it: nobody but the next one can tell, or end it.
+    if (connection.isLost()) await undoStart(means, vmId);
     throw notFoundAsFailure(error);
   }
 }
@@ -136,7 +153,7 @@ function notFoundAsFailure(error: unknown): unknown {
   return new InstaVmError("engine_failed", error.message, { cause: error });
 }
 
-/** Nobody knows of this process: its caller left before it was there. */
+/** Nobody knows of this process, if there is one: its caller left before it was told. */
 async function undoStart(means: Means, vmId: VmId): Promise<void> {
   const client = clientOf(means);
   try {
@@ -144,6 +161,7 @@ async function undoStart(means: Means, vmId: VmId): Promise<void> {
     await client.ended(vmId);
     await client.forget(vmId);
   } catch (error) {
+    if (error instanceof InstaVmError && error.code === "vm_not_found") return;
     means.log.warn("late_start_not_undone", { vmId, error: String(error) });
   }
 }

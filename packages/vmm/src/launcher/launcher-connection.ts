@@ -29,6 +29,8 @@ export interface LauncherConnection {
   readonly hello: HelloReply;
   /** Settles, never rejects, when the connection is over. */
   readonly closed: Promise<void>;
+  /** Whether it is over: what was asked and not answered may have been done. */
+  isLost(): boolean;
   /** Throws what the launcher refuses, `launcher_unreachable` when the connection ends first, or the signal's reason. */
   call(call: LauncherCall, waiting?: Waiting): Promise<Answer>;
   close(): void;
@@ -124,6 +126,7 @@ function startExchange(socket: Socket, onEnded: (ended: Ended) => void): Omit<La
 
   return {
     closed: closed.promise,
+    isLost: () => socket.destroyed,
     close: () => void socket.destroy(),
     async call(call, waiting = {}) {
       waiting.signal?.throwIfAborted();
