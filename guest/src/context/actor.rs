@@ -1,8 +1,10 @@
 //! One context: a queue of cells and the interpreter that runs them, one after the other.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot, Notify};
 
@@ -119,7 +121,8 @@ impl Context {
             driver,
             cwd: cwd.clone(),
             control: control.clone(),
-            interpreter: None,
+            slot: Slot::Empty,
+            due: Vec::new(),
             next_cell_id: 1,
         };
         tokio::spawn(actor.run(queue));
@@ -199,12 +202,21 @@ impl Context {
     }
 }
 
+/// The interpreter of a context.
+enum Slot {
+    Empty,
+    Starting(Pin<Box<dyn Future<Output = CallResult<Interpreter>> + Send>>),
+    Ready(Box<Interpreter>),
+}
+
 struct Actor {
     agent: Arc<Agent>,
     driver: &'static Driver,
     cwd: String,
     control: Arc<Control>,
-    interpreter: Option<Interpreter>,
+    slot: Slot,
+    /// For the interpreter that starts.
+    due: Vec<Activation>,
     next_cell_id: u32,
 }
 
@@ -218,22 +230,78 @@ impl Actor {
             tokio::select! {
                 biased;
                 () = control.changed.notified() => {}
-                () = idle(&mut self.interpreter) => self.interpreter = None,
+                () = self.idle() => {}
                 request = queue.recv() => match request {
                     Some(request) => self.serve(&request).await,
                     None => break,
                 },
             }
         }
-        self.interpreter = None;
+        self.slot = Slot::Empty;
         queue.close();
         while let Ok(request) = queue.try_recv() {
             request.answer(Err(deleted()));
         }
     }
 
+    /// Looks after the interpreter until something about it changes. May be given up while it waits.
+    async fn idle(&mut self) {
+        match &mut self.slot {
+            Slot::Empty => std::future::pending().await,
+            Slot::Starting(_) => {
+                if let Err(error) = self.started().await {
+                    log::warn(format_args!("{error}"));
+                }
+            }
+            Slot::Ready(interpreter) => {
+                interpreter.idle().await;
+                log::warn(format_args!(
+                    "the interpreter of context {} ended while no cell ran",
+                    self.driver.program
+                ));
+                self.slot = Slot::Empty;
+            }
+        }
+    }
+
+    /// Returns when the interpreter is ready; starts one when there is none. May be given up while it waits: the
+    /// interpreter goes on starting.
+    async fn started(&mut self) -> CallResult<()> {
+        if matches!(self.slot, Slot::Empty) {
+            self.start();
+        }
+        if let Slot::Starting(start) = &mut self.slot {
+            match start.await {
+                Ok(interpreter) => self.slot = Slot::Ready(Box::new(interpreter)),
+                Err(error) => {
+                    self.slot = Slot::Empty;
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives a started interpreter what came while it started. Not to be given up.
+    async fn catch_up(&mut self) {
+        if matches!(self.slot, Slot::Ready(_)) {
+            for activation in std::mem::take(&mut self.due) {
+                self.activate(activation).await;
+            }
+        }
+    }
+
+    fn start(&mut self) {
+        let (agent, driver, cwd) = (self.agent.clone(), self.driver, self.cwd.clone());
+        self.due.clear();
+        self.slot = Slot::Starting(Box::pin(async move {
+            Interpreter::start(&agent, driver, &cwd).await
+        }));
+    }
+
     /// Does what was asked for while no cell runs; `false` when the context is to end.
     async fn grant_wishes(&mut self) -> bool {
+        self.catch_up().await;
         loop {
             let (activations, restarts) = {
                 let mut wishes = self.control.wishes();
@@ -248,11 +316,12 @@ impl Actor {
             if activations.is_empty() && restarts.is_empty() {
                 return true;
             }
-            if !restarts.is_empty() {
-                self.interpreter = None;
+            if !restarts.is_empty() && !matches!(self.slot, Slot::Empty) {
+                self.start();
             }
             for (activation, answer) in activations {
-                self.activate(&activation).await;
+                self.activate(activation).await;
+                // Whoever waited may be gone with its session.
                 let _ = answer.send(());
             }
             for answer in restarts {
@@ -262,16 +331,20 @@ impl Actor {
     }
 
     /// An interpreter that does not take its new identity would be its siblings' twin: it is ended.
-    async fn activate(&mut self, activation: &Activation) {
-        let Some(interpreter) = &mut self.interpreter else {
-            return;
-        };
-        if let Err(error) = interpreter
-            .activate(&activation.seed, &activation.env)
-            .await
-        {
-            log::warn(format_args!("{error}; it is ended"));
-            self.interpreter = None;
+    async fn activate(&mut self, activation: Activation) {
+        match &mut self.slot {
+            // It will start with all of it.
+            Slot::Empty => {}
+            Slot::Starting(_) => self.due.push(activation),
+            Slot::Ready(interpreter) => {
+                if let Err(error) = interpreter
+                    .activate(&activation.seed, &activation.env)
+                    .await
+                {
+                    log::warn(format_args!("{error}; it is ended"));
+                    self.slot = Slot::Empty;
+                }
+            }
         }
     }
 
@@ -292,31 +365,29 @@ impl Actor {
     }
 
     async fn execute(&mut self, cell: &Cell) -> CallResult<Verdict> {
-        let mut interpreter = match self.interpreter.take() {
-            Some(interpreter) => interpreter,
-            None => tokio::select! {
+        let asked_at = Instant::now();
+        loop {
+            tokio::select! {
                 biased;
                 () = cell.call.cancelled().wait() => return Err(CallError::cancelled()),
-                started = Interpreter::start(&self.agent, self.driver, &self.cwd) => started?,
+                started = self.started() => started?,
                 () = cell.deadline() => {
-                    return Ok(Verdict::Ended(cell::never_run(self.driver.language, Duration::ZERO)));
+                    return Ok(Verdict::Ended(cell::never_run(self.driver.language, asked_at.elapsed())));
                 }
-            },
-        };
-        let cell_id = self.next_cell_id;
-        self.next_cell_id = self.next_cell_id.wrapping_add(1);
-        let end = cell::run(&mut interpreter, cell, cell_id, &self.control).await;
-        if end.is_usable {
-            self.interpreter = Some(interpreter);
+            }
+            self.catch_up().await;
+            // An interpreter that could not be activated is gone again.
+            if let Slot::Ready(interpreter) = &mut self.slot {
+                let cell_id = self.next_cell_id;
+                self.next_cell_id = self.next_cell_id.wrapping_add(1);
+                let end = cell::run(interpreter, cell, cell_id, &self.control).await;
+                if !end.is_usable {
+                    // At once, so that the next cell need not wait for it.
+                    self.start();
+                }
+                return end.verdict;
+            }
         }
-        end.verdict
-    }
-}
-
-async fn idle(interpreter: &mut Option<Interpreter>) {
-    match interpreter {
-        Some(interpreter) => interpreter.idle().await,
-        None => std::future::pending().await,
     }
 }
 

@@ -8,15 +8,16 @@ use tokio::time::{sleep_until, timeout};
 
 use super::actor::Control;
 use super::interpreter::{Interpreter, NoReply, Replies};
+use super::usage::CellUsage;
 use super::wire::{self, Done, Mode, Reply, Status};
 use crate::code::Code;
 use crate::failure::{shortened, CallError, CallResult};
 use crate::link::outbox::Channel;
 use crate::link::stream::{Call, MAX_DATA_BYTES};
 use crate::process::group;
+use crate::process::output::OutputFlow;
 use crate::process::pipe::PipeWriter;
 use crate::process::proc_table;
-use crate::process::supervise::Pump;
 use crate::proto::{output, CodeEnded, CodeError, Display, Language, Output};
 use crate::sys::kernel::{Ending, Reaped};
 
@@ -88,8 +89,7 @@ struct Conversation<'a> {
     cell_id: u32,
     requests: &'a PipeWriter,
     replies: &'a mut Replies,
-    out: Pump<'a>,
-    err: Pump<'a>,
+    flow: OutputFlow<'a>,
     has_dropped_display: bool,
 }
 
@@ -101,20 +101,12 @@ impl Conversation<'_> {
             return Stop::Broken("its pipe is closed".to_owned());
         }
         drop(request);
-        self.listen().await
-    }
-
-    async fn listen(&mut self) -> Stop {
         loop {
-            // A stream that the cell closed brings nothing more.
+            // Streams that the cell closed bring nothing more.
             let reply = tokio::select! {
                 biased;
                 reply = self.replies.next() => reply,
-                result = self.out.pass_on(), if !self.out.has_ended => match result {
-                    Ok(()) => continue,
-                    Err(error) => return Stop::Broken(error.to_string()),
-                },
-                result = self.err.pass_on(), if !self.err.has_ended => match result {
+                result = self.flow.pass_on(), if !self.flow.has_ended() => match result {
                     Ok(()) => continue,
                     Err(error) => return Stop::Broken(error.to_string()),
                 },
@@ -147,24 +139,8 @@ impl Conversation<'_> {
     /// Behind what was printed before it.
     async fn show(&mut self, parts: Vec<(String, Vec<u8>)>, is_result: bool) -> CallResult<()> {
         self.pass_rest_on().await?;
-        let mut display = Display {
-            is_result,
-            ..Display::default()
-        };
-        let mut room = MAX_DISPLAY_BYTES;
-        for (mime, mut data) in parts {
-            let bytes = mime.len() + data.len() + 16;
-            if bytes > room {
-                self.has_dropped_display = true;
-                if mime != "text/plain" || room < 1024 {
-                    continue;
-                }
-                data =
-                    shortened(String::from_utf8_lossy(&data).into_owned(), room - 512).into_bytes();
-            }
-            room -= room.min(mime.len() + data.len() + 16);
-            display.data.insert(mime, data);
-        }
+        let (display, is_cut) = bounded_display(parts, is_result);
+        self.has_dropped_display |= is_cut;
         if display.data.is_empty() {
             return Ok(());
         }
@@ -177,14 +153,36 @@ impl Conversation<'_> {
     }
 
     async fn pass_rest_on(&mut self) -> CallResult<()> {
-        let result = async {
-            self.out.pass_rest_on().await?;
-            self.err.pass_rest_on().await
-        };
-        result
+        self.flow
+            .pass_rest_on()
             .await
             .map_err(|error| CallError::system("read the output of a cell", error))
     }
+}
+
+/// What fits into one message, and whether something did not.
+fn bounded_display(parts: Vec<(String, Vec<u8>)>, is_result: bool) -> (Display, bool) {
+    const SHORTEST_TEXT: usize = 1024;
+    let mut display = Display {
+        is_result,
+        ..Display::default()
+    };
+    let mut room = MAX_DISPLAY_BYTES;
+    let mut is_cut = false;
+    for (mime, mut data) in parts {
+        let overhead = mime.len() + 16;
+        if overhead + data.len() > room {
+            is_cut = true;
+            if mime != "text/plain" || room < overhead + SHORTEST_TEXT {
+                continue;
+            }
+            data = shortened(String::from_utf8_lossy(&data).into_owned(), room - overhead)
+                .into_bytes();
+        }
+        room -= overhead + data.len();
+        display.data.insert(mime, data);
+    }
+    (display, is_cut)
 }
 
 /// Runs a cell in an interpreter that runs no other.
@@ -196,8 +194,7 @@ pub async fn run(
 ) -> CellEnd {
     let started_at = Instant::now();
     let start_ticks = proc_table::now_ticks();
-    let cpu_before = interpreter.group.cpu().unwrap_or_default();
-    let kills_before = interpreter.group.out_of_memory_kills();
+    let usage_before = interpreter.usage.start_cell(interpreter.pid);
     let call = &cell.call;
     for (channel, kept) in [
         (Channel::Stdout, &mut interpreter.kept_stdout),
@@ -207,6 +204,7 @@ pub async fn run(
     }
     let Interpreter {
         driver,
+        usage,
         pid,
         ended,
         group: processes,
@@ -222,8 +220,7 @@ pub async fn run(
         cell_id,
         requests,
         replies,
-        out: Pump::new(call, stdout, Channel::Stdout, cell.output_limit_bytes),
-        err: Pump::new(call, stderr, Channel::Stderr, cell.output_limit_bytes),
+        flow: OutputFlow::new(call, stdout, stderr, cell.output_limit_bytes),
         has_dropped_display: false,
     };
     let interrupt = || group::signal(pid, Signal::INT);
@@ -292,20 +289,15 @@ pub async fn run(
         () = call.cancelled().wait() => Err(CallError::cancelled()),
         result = conversation.pass_rest_on() => result,
     };
-    let truncated = conversation.out.is_truncated()
-        || conversation.err.is_truncated()
-        || conversation.has_dropped_display;
+    let truncated = conversation.flow.passed().is_truncated || conversation.has_dropped_display;
+    let wall = started_at.elapsed();
+    let cell_usage = usage.end_cell(usage_before, processes, pid, wall, reaped);
     let figures = Figures {
         language: driver.language,
         timed_out,
         truncated,
-        cpu: processes
-            .cpu()
-            .or(reaped.map(|reaped| reaped.cpu))
-            .unwrap_or_default()
-            .saturating_sub(cpu_before),
-        wall: started_at.elapsed(),
-        out_of_memory: processes.out_of_memory_kills() > kills_before,
+        usage: cell_usage,
+        wall,
     };
     if matches!(&stop, Stop::Done(_) | Stop::Died(_)) && !is_usable {
         interpreter.leave_alone();
@@ -347,9 +339,8 @@ struct Figures {
     language: Language,
     timed_out: bool,
     truncated: bool,
-    cpu: Duration,
+    usage: CellUsage,
     wall: Duration,
-    out_of_memory: bool,
 }
 
 fn summary(stop: Stop, reaped: Option<Reaped>, figures: &Figures) -> CodeEnded {
@@ -392,10 +383,10 @@ fn summary(stop: Stop, reaped: Option<Reaped>, figures: &Figures) -> CodeEnded {
         truncated: figures.truncated,
         language: figures.language.into(),
         error,
-        cpu_us: u64::try_from(figures.cpu.as_micros()).unwrap_or(u64::MAX),
+        cpu_us: u64::try_from(figures.usage.cpu.as_micros()).unwrap_or(u64::MAX),
         wall_us: u64::try_from(figures.wall.as_micros()).unwrap_or(u64::MAX),
         context_lost,
-        out_of_memory: figures.out_of_memory,
+        out_of_memory: figures.usage.out_of_memory,
     }
 }
 

@@ -5,15 +5,16 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use tokio::sync::oneshot;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
+use super::usage::Usage;
 use super::wire::{self, Malformed, Reply, ReplyReader};
 use crate::agent::Agent;
 use crate::failure::{shortened, CallError, CallResult};
 use crate::process::command::{Command, Running};
 use crate::process::environment::Variables;
 use crate::process::group::{self, ProcessGroup};
-use crate::process::pipe::{Piece, PipeReader, PipeWriter};
+use crate::process::pipe::{OutputPipe, Piece, PipeReader, PipeWriter};
 use crate::proto::{FailureCode, Language};
 use crate::scratch;
 use crate::sys::kernel::Reaped;
@@ -21,6 +22,8 @@ use crate::sys::kernel::Reaped;
 /// Under emulation, on a busy host, an interpreter is slow to start.
 const START_LIMIT: Duration = Duration::from_secs(60);
 const ACTIVATE_LIMIT: Duration = Duration::from_secs(2);
+/// How long the pipes of an interpreter are left alone behind a cell.
+const IDLE_PAUSE: Duration = Duration::from_millis(50);
 /// Output between cells that is kept for the next one, of stdout and of stderr each.
 const MAX_KEPT_BYTES: usize = 64 * 1024;
 
@@ -60,9 +63,11 @@ pub struct Interpreter {
     /// It and what its cells start.
     pub group: ProcessGroup,
     /// What cells print.
-    pub stdout: PipeReader,
+    pub stdout: OutputPipe,
     /// What cells complain about.
-    pub stderr: PipeReader,
+    pub stderr: OutputPipe,
+    /// What it has used.
+    pub usage: Usage,
     /// Where cells go.
     pub requests: PipeWriter,
     /// Where its replies come from.
@@ -189,6 +194,7 @@ impl Interpreter {
                 pipe: replies,
                 reader: ReplyReader::default(),
             },
+            usage: Usage::default(),
             kept_stdout: Vec::new(),
             kept_stderr: Vec::new(),
             is_left_alone: false,
@@ -241,12 +247,21 @@ impl Interpreter {
 
     /// Keeps the newest of what is printed while no cell runs. Returns when the driver ends.
     pub async fn idle(&mut self) {
+        let keep = async {
+            // A next cell often comes soon.
+            sleep(IDLE_PAUSE).await;
+            tokio::join!(
+                keep_all(&self.stdout, &mut self.kept_stdout),
+                keep_all(&self.stderr, &mut self.kept_stderr)
+            );
+            std::future::pending::<()>().await;
+        };
         tokio::select! {
-            // What its cells started goes on.
-            _ = &mut self.ended => self.is_left_alone = true,
-            never = keep_all(&self.stdout, &mut self.kept_stdout) => match never {},
-            never = keep_all(&self.stderr, &mut self.kept_stderr) => match never {},
+            _ = &mut self.ended => {}
+            () = keep => {}
         }
+        // What its cells started goes on.
+        self.is_left_alone = true;
     }
 }
 
@@ -259,9 +274,10 @@ impl Drop for Interpreter {
 }
 
 /// Goes on until it is given up. A cell may have closed its end of the pipe.
-async fn keep_all(pipe: &PipeReader, kept: &mut Vec<u8>) -> std::convert::Infallible {
-    while keep(pipe, kept).await.is_ok() {}
-    std::future::pending().await
+async fn keep_all(pipe: &OutputPipe, kept: &mut Vec<u8>) {
+    // Without a watch the pipe fills up, and the next cell empties it.
+    let Ok(watch) = pipe.watch() else { return };
+    while keep(&watch, kept).await.is_ok() {}
 }
 
 async fn keep(pipe: &PipeReader, kept: &mut Vec<u8>) -> io::Result<()> {

@@ -4,4 +4,5 @@ pub mod actor;
 pub mod cell;
 pub mod interpreter;
 pub mod registry;
+pub mod usage;
 pub mod wire;

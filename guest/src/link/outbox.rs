@@ -141,15 +141,18 @@ impl Outbox {
         self.append(header, |bytes| outcome.encode_raw(bytes));
     }
 
+    /// Whether so much waits for the host that a call is to produce no more.
+    pub fn is_full(&self) -> bool {
+        let contents = self.contents();
+        !contents.is_closed && contents.bytes.len() - contents.written >= FULL_BYTES
+    }
+
     /// Returns when so little waits for the host that a call may produce more. Also when the session is over.
     pub async fn has_room(&self) {
         loop {
             let drained = self.drained.notified();
-            {
-                let contents = self.contents();
-                if contents.is_closed || contents.bytes.len() - contents.written < FULL_BYTES {
-                    return;
-                }
+            if !self.is_full() {
+                return;
             }
             drained.await;
         }

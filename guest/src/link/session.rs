@@ -68,7 +68,19 @@ pub async fn serve(
         last_stream_id: 0,
         is_detaching: false,
     };
-    let end = session.run(buffer).await;
+    let end = if hello.version == handshake::LINK_VERSION {
+        session.run(buffer).await
+    } else {
+        // The host reads our version in the welcome.
+        session
+            .outbox
+            .flush(|bytes| line.descriptor().write(bytes))?;
+        Ok(SessionEnd::Violation(format!(
+            "link version {}, expected {}",
+            hello.version,
+            handshake::LINK_VERSION
+        )))
+    };
     session.outbox.close();
     session.cancel_all();
     end

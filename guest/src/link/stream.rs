@@ -122,8 +122,10 @@ impl Stream {
         if windows.empty_in_a_row > MAX_EMPTY_IN_A_ROW {
             return Err(StreamError::EmptyFlood);
         }
-        let message = Input::decode(payload).map_err(|_| StreamError::Undecodable)?;
-        match message.input {
+        match Input::decode(payload)
+            .map_err(|_| StreamError::Undecodable)?
+            .input
+        {
             Some(input::Input::Data(_)) if windows.has_ended => {
                 return Err(StreamError::InputAfterEnd)
             }
@@ -173,16 +175,24 @@ impl Call {
         &self.stream.cancelled
     }
 
-    /// How many bytes of data may be sent now: at least 1, at most `MAX_DATA_BYTES`. Waits for the host's credit.
-    /// Stays true until the next `await`.
+    /// How many bytes of data may be sent now, at most `MAX_DATA_BYTES`. Stays true until the next `await`.
+    pub fn data_room_now(&self) -> usize {
+        if self.outbox.is_full() {
+            return 0;
+        }
+        let credit = usize::try_from(self.stream.windows().output).unwrap_or(usize::MAX);
+        // A key byte and at most three bytes of length go before the data.
+        MAX_DATA_BYTES.min(credit.saturating_sub(4))
+    }
+
+    /// The same, but waits until it is at least 1.
     pub async fn data_room(&self) -> usize {
         loop {
             self.outbox.has_room().await;
             let granted = self.stream.output_granted.notified();
-            let credit = usize::try_from(self.stream.windows().output).unwrap_or(usize::MAX);
-            // A key byte and at most three bytes of length go before the data.
-            if credit > 4 {
-                return MAX_DATA_BYTES.min(credit - 4);
+            let room = self.data_room_now();
+            if room > 0 {
+                return room;
             }
             granted.await;
         }

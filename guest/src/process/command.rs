@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use super::account::Account;
 use super::environment::{self, Variables};
 use super::group::{Groups, ProcessGroup};
-use super::pipe::{PipeReader, PipeWriter};
+use super::pipe::{OutputPipe, PipeWriter};
 use super::reaper::Reaper;
 use crate::failure::{CallError, CallResult};
 use crate::proto::FailureCode;
@@ -63,9 +63,9 @@ pub struct Running {
     /// Its stdin, when asked for.
     pub stdin: Option<PipeWriter>,
     /// Its stdout.
-    pub stdout: PipeReader,
+    pub stdout: OutputPipe,
     /// Its stderr.
-    pub stderr: PipeReader,
+    pub stderr: OutputPipe,
     /// When it was started.
     pub started_at: Instant,
 }
@@ -89,7 +89,7 @@ impl Starter {
             } else {
                 None
             };
-            Ok((stdin, PipeReader::new()?, PipeReader::new()?))
+            Ok((stdin, OutputPipe::new()?, OutputPipe::new()?))
         };
         let (stdin, (stdout, stdout_end), (stderr, stderr_end)) =
             pipes().map_err(|error| CallError::system("pipes for a process", error))?;

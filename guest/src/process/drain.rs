@@ -9,7 +9,9 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use rustix::event::epoll;
 use rustix::io::Errno;
 
+use super::pipe::{OutputPipe, Piece};
 use crate::log;
+use crate::scratch;
 
 /// Beyond that many pipes, further ones are closed.
 const MAX_PIPES: usize = 1024;
@@ -22,8 +24,18 @@ struct Drain {
 
 static DRAIN: OnceLock<Option<Arc<Drain>>> = OnceLock::new();
 
+/// Lets go of a pipe; while a process goes on that may write to it, it is drained.
+pub fn release(pipe: OutputPipe, has_ended: bool) {
+    if !has_ended {
+        let last = scratch::with(|buffer| pipe.try_read(buffer));
+        if !matches!(last, Ok(Piece::End)) {
+            adopt(pipe.into_descriptor());
+        }
+    }
+}
+
 /// Takes over the reading end of a pipe until its last writer is gone.
-pub fn adopt(pipe: OwnedFd) {
+fn adopt(pipe: OwnedFd) {
     let started = DRAIN.get_or_init(|| {
         start()
             .inspect_err(|error| log::warn(format_args!("no thread to drain pipes: {error}")))

@@ -6,6 +6,7 @@ pub mod command;
 pub mod drain;
 pub mod environment;
 pub mod group;
+pub mod output;
 pub mod pipe;
 pub mod proc_table;
 pub mod reaper;

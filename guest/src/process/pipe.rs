@@ -10,7 +10,11 @@ use tokio::io::Interest;
 
 use crate::sys::readiness;
 
-/// The agent's end of a pipe that a process writes to.
+/// The agent's end of a pipe that a process writes its output to. Not watched unless somebody waits for what arrives.
+#[derive(Debug)]
+pub struct OutputPipe(OwnedFd);
+
+/// The agent's end of a pipe that a process writes to and that is always watched.
 #[derive(Debug)]
 pub struct PipeReader(AsyncFd<OwnedFd>);
 
@@ -31,17 +35,33 @@ pub enum Piece {
 
 /// A pipe that something may have arrived in.
 #[derive(Debug)]
-pub struct Arrived<'a> {
-    pipe: &'a PipeReader,
-    ready: AsyncFdReadyGuard<'a, OwnedFd>,
+pub struct Arrived<'a>(AsyncFdReadyGuard<'a, OwnedFd>);
+
+fn read(fd: &OwnedFd, buffer: &mut [u8]) -> io::Result<Piece> {
+    loop {
+        match rustix::io::read(fd, &mut *buffer) {
+            Ok(0) => return Ok(Piece::End),
+            Ok(count) => return Ok(Piece::Bytes(count)),
+            Err(Errno::AGAIN) => return Ok(Piece::Nothing),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Our end, which does not block, and the process's.
+fn from_process() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (ours, theirs) = pipe_with(PipeFlags::CLOEXEC)?;
+    rustix::fs::fcntl_setfl(&ours, rustix::fs::OFlags::NONBLOCK)?;
+    Ok((ours, theirs))
 }
 
 impl Arrived<'_> {
     /// Reads it, if it is there.
     pub fn read(mut self, buffer: &mut [u8]) -> io::Result<Piece> {
-        let piece = self.pipe.try_read(buffer)?;
+        let piece = read(self.0.get_inner(), buffer)?;
         if piece == Piece::Nothing {
-            self.ready.clear_ready();
+            self.0.clear_ready();
         }
         Ok(piece)
     }
@@ -50,40 +70,43 @@ impl Arrived<'_> {
 impl PipeReader {
     /// A pipe: our end and the process's.
     pub fn new() -> io::Result<(Self, OwnedFd)> {
-        let (ours, theirs) = pipe_with(PipeFlags::CLOEXEC)?;
-        rustix::fs::fcntl_setfl(&ours, rustix::fs::OFlags::NONBLOCK)?;
+        let (ours, theirs) = from_process()?;
         Ok((Self(readiness::watch(ours, Interest::READABLE)?), theirs))
-    }
-
-    /// Reads what is there.
-    pub fn try_read(&self, buffer: &mut [u8]) -> io::Result<Piece> {
-        loop {
-            match rustix::io::read(self.0.get_ref(), &mut *buffer) {
-                Ok(0) => return Ok(Piece::End),
-                Ok(count) => return Ok(Piece::Bytes(count)),
-                Err(Errno::AGAIN) => return Ok(Piece::Nothing),
-                Err(Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
     }
 
     /// Waits until something may be there; `Arrived::read` then reads it.
     pub async fn arrived(&self) -> io::Result<Arrived<'_>> {
-        Ok(Arrived {
-            pipe: self,
-            ready: self.0.readable().await?,
-        })
+        Ok(Arrived(self.0.readable().await?))
+    }
+}
+
+impl OutputPipe {
+    /// A pipe: our end and the process's.
+    pub fn new() -> io::Result<(Self, OwnedFd)> {
+        from_process().map(|(ours, theirs)| (Self(ours), theirs))
+    }
+
+    /// Reads what is there.
+    pub fn try_read(&self, buffer: &mut [u8]) -> io::Result<Piece> {
+        read(&self.0, buffer)
     }
 
     /// Bytes that wait in the pipe.
     pub fn waiting_bytes(&self) -> u64 {
-        rustix::io::ioctl_fionread(self.0.get_ref()).unwrap_or(0)
+        rustix::io::ioctl_fionread(&self.0).unwrap_or(0)
     }
 
-    /// The descriptor, no longer watched.
+    /// A watch on the same pipe.
+    pub fn watch(&self) -> io::Result<PipeReader> {
+        Ok(PipeReader(readiness::watch(
+            self.0.try_clone()?,
+            Interest::READABLE,
+        )?))
+    }
+
+    /// The descriptor.
     pub fn into_descriptor(self) -> OwnedFd {
-        self.0.into_inner()
+        self.0
     }
 }
 
@@ -140,9 +163,10 @@ mod tests {
 
     #[tokio::test]
     async fn what_waits_is_counted_and_the_end_is_seen() {
-        let (reader, theirs) = PipeReader::new().expect("a pipe");
+        let (pipe, theirs) = OutputPipe::new().expect("a pipe");
+        let reader = pipe.watch().expect("a watch");
         rustix::io::write(&theirs, b"abc").expect("a write");
-        assert_eq!(reader.waiting_bytes(), 3);
+        assert_eq!(pipe.waiting_bytes(), 3);
         let mut buffer = [0; 8];
         assert_eq!(
             reader

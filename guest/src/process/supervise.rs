@@ -1,7 +1,6 @@
 //! Watching a process to its end: output to the host, input from it, the time limit, cancellation.
 
 use std::future::Future;
-use std::io;
 use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
@@ -9,12 +8,11 @@ use tokio::time::{sleep, timeout};
 use super::command::Running;
 use super::drain;
 use super::group::ProcessGroup;
-use super::pipe::{Piece, PipeReader, PipeWriter};
+use super::output::OutputFlow;
+use super::pipe::PipeWriter;
 use crate::failure::{CallError, CallResult};
 use crate::flag::Flag;
-use crate::link::outbox::Channel;
-use crate::link::stream::{Call, MAX_DATA_BYTES};
-use crate::scratch;
+use crate::link::stream::Call;
 use crate::sys::kernel::{self, Ending, Reaped};
 
 /// How long a killed process may take to be gone; one that the kernel cannot end is left behind.
@@ -66,110 +64,6 @@ pub struct Ended {
     pub out_of_memory: bool,
 }
 
-/// Passes one pipe on to the host.
-pub struct Pump<'a> {
-    call: &'a Call,
-    pipe: &'a PipeReader,
-    channel: Channel,
-    limit_bytes: u64,
-    /// Bytes read so far.
-    pub total_bytes: u64,
-    /// Whether every writer is gone.
-    pub has_ended: bool,
-}
-
-impl<'a> Pump<'a> {
-    /// Begins at the pipe's first byte.
-    pub fn new(call: &'a Call, pipe: &'a PipeReader, channel: Channel, limit_bytes: u64) -> Self {
-        Self {
-            call,
-            pipe,
-            channel,
-            limit_bytes,
-            total_bytes: 0,
-            has_ended: false,
-        }
-    }
-
-    /// Whether something was dropped.
-    pub fn is_truncated(&self) -> bool {
-        self.total_bytes > self.limit_bytes
-    }
-
-    /// Passes on what comes, until `finish` is set or every writer is gone; then what the pipe still holds.
-    pub async fn run(&mut self, finish: &Flag) -> io::Result<()> {
-        tokio::select! {
-            biased;
-            () = finish.wait() => {}
-            result = self.pass_on() => result?,
-        }
-        self.pass_rest_on().await
-    }
-
-    /// Passes on what comes until every writer is gone. May be given up while it waits.
-    pub async fn pass_on(&mut self) -> io::Result<()> {
-        while !self.has_ended {
-            let arrived = self.pipe.arrived().await?;
-            let room = self.room().await;
-            let piece = scratch::with(|buffer| -> io::Result<Piece> {
-                let piece = arrived.read(&mut buffer[..room])?;
-                self.take(piece, buffer);
-                Ok(piece)
-            })?;
-            self.has_ended = piece == Piece::End;
-        }
-        Ok(())
-    }
-
-    /// What waits in the pipe now, and not what a process that lives on adds meanwhile.
-    pub async fn pass_rest_on(&mut self) -> io::Result<()> {
-        let mut rest = if self.has_ended {
-            0
-        } else {
-            self.pipe.waiting_bytes()
-        };
-        while rest > 0 {
-            let room = self
-                .room()
-                .await
-                .min(usize::try_from(rest).unwrap_or(usize::MAX));
-            let piece = scratch::with(|buffer| -> io::Result<Piece> {
-                let piece = self.pipe.try_read(&mut buffer[..room])?;
-                self.take(piece, buffer);
-                Ok(piece)
-            })?;
-            match piece {
-                Piece::Bytes(count) => rest -= rest.min(count as u64),
-                Piece::Nothing => break,
-                Piece::End => {
-                    self.has_ended = true;
-                    break;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// How much to read next; stays true until the next `await`.
-    async fn room(&self) -> usize {
-        if self.total_bytes < self.limit_bytes {
-            self.call.data_room().await
-        } else {
-            MAX_DATA_BYTES
-        }
-    }
-
-    fn take(&mut self, piece: Piece, buffer: &[u8]) {
-        let Piece::Bytes(count) = piece else { return };
-        let wanted = self.limit_bytes.saturating_sub(self.total_bytes);
-        let sent = count.min(usize::try_from(wanted).unwrap_or(usize::MAX));
-        if sent > 0 {
-            self.call.send_data(self.channel, &buffer[..sent]);
-        }
-        self.total_bytes += count as u64;
-    }
-}
-
 /// Serves the call until the process has ended and its output is sent. `first` is sent before any output. Fails when
 /// the call was cancelled.
 pub async fn supervise(
@@ -188,8 +82,7 @@ pub async fn supervise(
         started_at,
     } = running;
     let finish = Flag::default();
-    let mut out = Pump::new(call, &stdout, Channel::Stdout, limits.output_bytes);
-    let mut err = Pump::new(call, &stderr, Channel::Stderr, limits.output_bytes);
+    let mut flow = OutputFlow::new(call, &stdout, &stderr, limits.output_bytes);
     let watch = async {
         let result = tokio::select! {
             biased;
@@ -205,21 +98,15 @@ pub async fn supervise(
             () = call.cancelled().wait() => Err(CallError::cancelled()),
             result = async {
                 first.await?;
-                tokio::try_join!(out.run(&finish), err.run(&finish))
-                    .map_err(|error| CallError::system("read the output of a process", error))
+                flow.pass_on_until(&finish).await.map_err(|error| CallError::system("read the output of a process", error))
             } => result,
         }
     };
     let (result, output) = tokio::join!(watch, output);
     let wall = started_at.elapsed();
-    let summary = (
-        out.total_bytes,
-        err.total_bytes,
-        out.is_truncated() || err.is_truncated(),
-    );
-    let (out_ended, err_ended) = (out.has_ended, err.has_ended);
-    release(stdout, out_ended);
-    release(stderr, err_ended);
+    let passed = flow.passed();
+    drain::release(stdout, passed.stdout_has_ended);
+    drain::release(stderr, passed.stderr_has_ended);
     let (reaped, timed_out) = result?;
     output?;
     let ending = reaped.map_or(Ending::Signalled(libc::SIGKILL), |reaped| reaped.ending);
@@ -227,9 +114,9 @@ pub async fn supervise(
         exit_code: if timed_out { 124 } else { ending.exit_code() },
         signal: ending.signal(),
         timed_out,
-        truncated: summary.2,
-        stdout_bytes: summary.0,
-        stderr_bytes: summary.1,
+        truncated: passed.is_truncated,
+        stdout_bytes: passed.stdout_bytes,
+        stderr_bytes: passed.stderr_bytes,
         cpu: cgroup_or_reaped_cpu(&group, reaped),
         wall,
         out_of_memory: group.out_of_memory_kills() > 0,
@@ -298,16 +185,5 @@ async fn feed(pid: i32, stdin: Option<PipeWriter>, call: &Call) -> std::convert:
     tokio::select! {
         () = data => std::future::pending().await,
         never = signals => never,
-    }
-}
-
-/// Lets go of a pipe; while a process goes on that may write to it, it is drained.
-fn release(pipe: PipeReader, has_ended: bool) {
-    if has_ended {
-        return;
-    }
-    let last = scratch::with(|buffer| pipe.try_read(buffer));
-    if !matches!(last, Ok(Piece::End)) {
-        drain::adopt(pipe.into_descriptor());
     }
 }
