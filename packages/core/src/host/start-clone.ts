@@ -9,6 +9,9 @@ import { logLastWords } from "../vm/last-words.ts";
 import { nothingRuns } from "../vm/leftovers.ts";
 import { Sandbox, type SandboxPorts } from "../vm/sandbox.ts";
 
+/** A clone stays in the background at most so long. */
+const longestBackgroundMs = 5_000;
+
 /** What clones are started with. */
 export interface CloneParts extends SandboxPorts {
   readonly engine: Engine;
@@ -31,6 +34,7 @@ export async function startClone(request: CloneRequest, parts: CloneParts, signa
   const { template, shape, env, priority } = request;
   const vmId = newVmId(parts.chance);
   let machine: RunningMachine | undefined;
+  let cancelTimer = (): void => {};
   try {
     signal.throwIfAborted();
     const directory = await parts.directories.create(vmId);
@@ -40,14 +44,25 @@ export async function startClone(request: CloneRequest, parts: CloneParts, signa
       { vmId, directory, shape, rootfsPath: template.rootfsPath, source, priority },
       { signal },
     );
+    if (priority === "background") cancelTimer = prioritiseLater(machine, parts);
     const activate = newIdentity(vmId, env, parts);
     const session = await connectAgent(parts.link, machine, { signal, timeoutMs: parts.cloneTimeoutMs, activate });
     signal.throwIfAborted();
     return new Sandbox({ machine, session, shape }, parts);
   } catch (error) {
+    cancelTimer();
     if (!signal.aborted) await logLastWords(machine, parts.log);
     // A clone that failed to start has left no process.
     await parts.leftovers.release(vmId, machine ?? nothingRuns);
     throw error;
   }
+}
+
+/** On a busy host a VM in the background might never come up. Returns what calls it off. */
+function prioritiseLater(machine: RunningMachine, { clock, log }: CloneParts): () => void {
+  const cancel = clock.after(longestBackgroundMs, () => {
+    machine.prioritise().catch((error: unknown) => log.warn("vm.prioritise_failed", { vmId: machine.vmId, error }));
+  });
+  void machine.ended.then(cancel);
+  return cancel;
 }

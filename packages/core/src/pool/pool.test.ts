@@ -93,6 +93,19 @@ describe("the pool", () => {
   });
 });
 
+test("a pooled VM that does not come up in the background gets its full share of the cores", async () => {
+  await using world = new FakeWorld();
+  world.room.onGuest = (guest, origin) => (guest.faults.hangsAtBoot = origin === "clone");
+  await world.startedServer(pooled(1));
+  await world.clock.passUntil(() => world.room.processes.size === 1 && world.room.templates.size === 1, "it starts");
+  const [process] = world.room.processes.values();
+  expect(process?.priority).toBe("background");
+  await world.clock.advance(6_000);
+  expect(process?.priority).toBe("normal");
+  if (process !== undefined) process.guest.faults.hangsAtBoot = false;
+  await world.clock.passUntil(() => world.remains().openSessions === 1, "it is up");
+});
+
 describe("a pooled VM", () => {
   test("that dies is replaced", async () => {
     await using world = new FakeWorld();

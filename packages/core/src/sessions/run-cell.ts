@@ -9,7 +9,7 @@ import type { ExecuteRequest } from "./sessions.ts";
 const timeLimitExitCode = 124;
 /** How long output that has arrived may take to be read. */
 const deliveryMs = 20;
-const lastResortMs = 5_000;
+const lastResortMs = 120_000;
 
 /** How a cell ended, with what it printed. */
 export interface FinishedCell {
@@ -26,8 +26,8 @@ export interface CellBounds {
   readonly signal: AbortSignal;
   /** How long beyond the cell's own limit the guest may take to say that it ended, in ms. */
   readonly graceMs: number;
-  /** How long a guest that let this pass too may take to show that it lives, in ms. */
-  readonly pingTimeoutMs: number;
+  /** Called when the guest let this pass too: finds out whether it lives. */
+  readonly isAlive: () => Promise<boolean>;
 }
 
 /**
@@ -40,7 +40,7 @@ export async function runCell(
   request: ExecuteRequest,
   bounds: CellBounds,
 ): Promise<CellOutcome> {
-  const { clock, signal, graceMs, pingTimeoutMs } = bounds;
+  const { clock, signal, graceMs } = bounds;
   const { code, limitMs, language = "detect" } = request;
   const output = new CollectedOutput(outputLimitBytes);
   const cancel = new AbortController();
@@ -49,11 +49,11 @@ export async function runCell(
     const waiting = {
       signal: joinSignals(cancel.signal, signal),
       // The last resort: everything below is over before.
-      timeoutMs: limitMs + graceMs + pingTimeoutMs + lastResortMs,
+      timeoutMs: limitMs + graceMs + lastResortMs,
     };
     const call = session.runCode({ code, language, limitMs, outputLimitBytes }, waiting);
     const reading = readCall(call, (event) => output.take(event));
-    const ended = await endOf(reading, session, { limitMs, bounds });
+    const ended = await endOf(reading, limitMs, bounds);
     if (ended === "silent") return ended;
     return { ended: ended ?? timedOut(request, clock.monotonicMs() - startedAtMs), output };
   } finally {
@@ -64,15 +64,16 @@ export async function runCell(
 /** How the cell ended; undefined when the guest lives and the cell has not ended in time. */
 async function endOf(
   reading: Promise<CodeEnded>,
-  session: AgentSession,
-  { limitMs, bounds }: { readonly limitMs: number; readonly bounds: CellBounds },
+  limitMs: number,
+  bounds: CellBounds,
 ): Promise<CodeEnded | undefined | "silent"> {
-  const { clock, signal, graceMs } = bounds;
+  const { signal, graceMs, isAlive } = bounds;
   const inTime = await within(reading, limitMs + graceMs, bounds);
   if (inTime !== undefined) return inTime;
-  const answer = await untilAborted(Promise.race([reading, ping(session, bounds)]), signal);
-  // What the guest sent before its answer to the ping is on its way to the reader.
-  return answer === "alive" ? within(reading, deliveryMs, { clock, signal }) : answer;
+  const answer = await untilAborted(Promise.race([reading, isAlive()]), signal);
+  if (answer === false) return "silent";
+  // What the guest sent before it showed that it lives is on its way to the reader.
+  return answer === true ? within(reading, deliveryMs, bounds) : answer;
 }
 
 /** The outcome of `work`, or undefined when it takes longer. */
@@ -87,15 +88,6 @@ async function within<T>(
     return await untilAborted(Promise.race([work, elapsed.promise]), signal);
   } finally {
     cancelTimer();
-  }
-}
-
-async function ping(session: AgentSession, { signal, pingTimeoutMs }: CellBounds): Promise<"alive" | "silent"> {
-  try {
-    await session.ping({ signal, timeoutMs: pingTimeoutMs });
-    return "alive";
-  } catch {
-    return "silent";
   }
 }
 

@@ -10,21 +10,24 @@ import type { ExecuteRequest } from "./sessions.ts";
 export interface SessionCell {
   readonly session: SessionRecord;
   readonly request: ExecuteRequest;
-  readonly bounds: CellBounds;
+  readonly bounds: Omit<CellBounds, "isAlive"> & { readonly pingTimeoutMs: number };
 }
 
 /** Runs a cell on a session's VM. A VM that answers nothing any more is ended; the error says what became of it. */
 export async function runOn(vm: LiveVm, { session, request, bounds }: SessionCell): Promise<FinishedCell> {
+  const isAlive = (): Promise<boolean> => vm.sandbox.probe(bounds.pingTimeoutMs);
   try {
-    const outcome = await runCell(vm.agent, request, bounds);
+    const outcome = await runCell(vm.agent, request, { ...bounds, isAlive });
     if (outcome !== "silent") return outcome;
   } catch (error) {
     bounds.signal.throwIfAborted();
     throw await explain(error, vm, session);
   }
-  const reason = `it neither ended the code at its time limit nor answered a ping within ${bounds.pingTimeoutMs} ms`;
-  await vm.sandbox.destroy({ cause: "unreachable", reason });
-  throw new InstaVmError("guest_unreachable", `VM ${vm.sandbox.vmId}: ${reason}; it was ended`);
+  const { vmId, end } = vm.sandbox;
+  throw new InstaVmError(
+    "guest_unreachable",
+    `VM ${vmId} did not end the code at its time limit of ${request.limitMs} ms, and was lost: ${end?.reason ?? "it is silent"}`,
+  );
 }
 
 /** Waits until it is known whether the VM lives, and says why the code has no result. */
@@ -34,8 +37,9 @@ async function explain(error: unknown, { sandbox, agent }: LiveVm, session: Sess
   const { cause, reason } = await sandbox.ended;
   if (cause === "expired") return expiredSession(session.sessionId, session.lifetimeS);
   if (cause === "killed") return killedSession(session.sessionId);
-  if (cause === "unreachable" && isLinkFailure(error) && error.code !== "vm_lost") return error;
-  return new InstaVmError("vm_lost", `VM ${sandbox.vmId} was lost while the code ran: ${reason}`, { cause: error });
+  if (cause === "unreachable" && isLinkFailure(error) && error.code === "guest_protocol") return error;
+  const code = cause === "unreachable" ? "guest_unreachable" : "vm_lost";
+  return new InstaVmError(code, `VM ${sandbox.vmId} was lost while the code ran: ${reason}`, { cause: error });
 }
 
 /** The VM lives and is reachable again; only this call's outcome is lost. */

@@ -46,6 +46,11 @@ export class AgentChannel {
     throw state.why;
   }
 
+  /** Whether this is the session that is open now. */
+  holds(session: AgentSession): boolean {
+    return this.#state.kind === "open" && this.#state.session === session;
+  }
+
   /** After a call on `session` failed: resolves when it is known whether the agent is reachable. Never rejects. */
   async settled(session: AgentSession): Promise<void> {
     await Promise.race([session.closed, sleep(this.#parts.clock, noticeMs)]);

@@ -3,6 +3,7 @@ import type { AgentLink, AgentSession } from "../ports/agent-link.ts";
 import type { RunningMachine } from "../ports/engine.ts";
 import type { Clock, Log } from "../ports/surroundings.ts";
 import type { Waiting } from "../ports/waiting.ts";
+import { untilAborted } from "../waiting/deadline.ts";
 import type { KeyedQueue } from "../waiting/keyed-queue.ts";
 import { AgentChannel } from "./agent-channel.ts";
 import { connectAgent, describeEnd } from "./connect-agent.ts";
@@ -41,6 +42,7 @@ export class Sandbox {
   #status: VmStatus = "active";
   #end: SandboxEnd | undefined;
   #isLeft = false;
+  #probing: Promise<boolean> | undefined;
 
   constructor(connected: ConnectedMachine, ports: SandboxPorts) {
     this.vmId = connected.machine.vmId;
@@ -66,9 +68,22 @@ export class Sandbox {
     return this.#end;
   }
 
-  /** The session with its agent; waits while a broken one is mended. Rejects when the sandbox has ended. */
-  agent(signal?: AbortSignal): Promise<AgentSession> {
+  /**
+   * The session with its agent; waits while a broken one is mended and while it is in doubt whether the agent lives.
+   * Rejects when the sandbox has ended.
+   */
+  async agent(signal?: AbortSignal): Promise<AgentSession> {
+    if (this.#probing !== undefined) await untilAborted(this.#probing, signal);
     return this.#channel.session(signal);
+  }
+
+  /**
+   * Finds out whether the agent lives; one that does not answer within the time costs the VM. Who asks meanwhile shares
+   * the answer. Never rejects.
+   */
+  probe(timeoutMs: number): Promise<boolean> {
+    this.#probing ??= this.#probe(timeoutMs);
+    return this.#probing;
   }
 
   /** After a call on `session` failed: resolves when it is known whether the sandbox lives. Never rejects. */
@@ -102,6 +117,22 @@ export class Sandbox {
     await this.#ports.queue.run(this.vmId, () => this.#ports.leftovers.release(this.vmId, this.#machine));
     this.#ports.log.info("vm.ended", { vmId: this.vmId, cause: how.cause, reason: how.reason });
     this.#hasEnded.resolve(how);
+  }
+
+  async #probe(timeoutMs: number): Promise<boolean> {
+    try {
+      const session = await this.#channel.session();
+      await session.ping({ timeoutMs }).catch(async () => {
+        if (this.#channel.holds(session)) {
+          const reason = `its agent did not answer a ping within ${timeoutMs} ms`;
+          if (!this.#isLeft) await this.destroy({ cause: "unreachable", reason });
+        } else await this.#channel.settled(session);
+      });
+    } catch {
+      // There is no session and will be none: the sandbox has ended or is being left.
+    }
+    this.#probing = undefined;
+    return this.#end === undefined;
   }
 
   #reconnect(signal: AbortSignal): Promise<AgentSession> {
