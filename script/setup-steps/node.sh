@@ -33,7 +33,7 @@ fetch_tools() {
   rm -rf "$root/.tools.new"
   mkdir -p "$root/.tools.new"
   printf '%s' "$1" >"$root/.tools.new/package.json"
-  npm --prefix "$root/.tools.new" install --ignore-scripts --no-audit --no-fund --no-package-lock
+  npm --prefix "$root/.tools.new" install --ignore-scripts --no-audit --no-fund --no-package-lock --loglevel=http
   rm -rf "$root/.tools"
   mv "$root/.tools.new" "$root/.tools"
 }

@@ -20,6 +20,8 @@ const fetchTimeoutMs = 3 * 60_000;
 const packTimeoutMs = 10 * 60_000;
 /** The unpacked root, its packages and the packed image side by side. */
 const neededBytes = 4 * 1024 ** 3;
+/** Of the package debian-archive-keyring, which script/setup installs. */
+const debianKeyring = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /** Any will do; a fixed one, so that the same tree gives the same image. */
 const filesystemUuid = "696e7374-6176-6d2d-8000-626173650000";
 
@@ -137,6 +139,7 @@ async function bootstrap(build: RootBuild, place: Workplace): Promise<void> {
   await fetchNpm(build, inputs);
   build.progress.at("package lists");
   const output = new BootstrapProgress(build.progress);
+  const mirrors = await mirrorLines(recipe.suite, recipe.components);
   await runTool(
     [
       "mmdebstrap",
@@ -144,6 +147,8 @@ async function bootstrap(build: RootBuild, place: Workplace): Promise<void> {
       "--format=directory",
       "--verbose",
       `--variant=${recipe.variant}`,
+      // A host that is not Debian does not trust Debian's keys; without gpg mmdebstrap cannot find that out by itself.
+      ...(mirrors.length === 0 ? [`--keyring=${debianKeyring}`] : []),
       `--components=${recipe.components.join(",")}`,
       `--include=${recipe.packages.join(",")}`,
       // Only while the image is made: a mirror or a network that hiccups must not cost the whole build.
@@ -153,7 +158,7 @@ async function bootstrap(build: RootBuild, place: Workplace): Promise<void> {
       '--customize-hook="$INSTAVM_BUILD_INPUTS/customize.sh" "$1"',
       recipe.suite,
       place.tree,
-      ...(await mirrorLines(recipe.suite, recipe.components)),
+      ...mirrors,
     ],
     {
       timeoutMs: buildTimeoutMs,
