@@ -27,7 +27,8 @@ export class FrameSession implements StreamHost {
   readonly #streams = new Map<number, GuestStream>();
   readonly #welcomed = Promise.withResolvers<void>();
   readonly #closed = Promise.withResolvers<Error | undefined>();
-  readonly #detached = Promise.withResolvers<void>();
+  /** How leaving went: undefined when the agent answered. */
+  readonly #left = Promise.withResolvers<Error | undefined>();
   #scanner: WelcomeScanner | undefined;
   #state: "open" | "detaching" | "closed" = "open";
   #endedBy: Error | undefined;
@@ -53,7 +54,7 @@ export class FrameSession implements StreamHost {
     return this.#welcomed.promise;
   }
 
-  /** Settles, never rejects: undefined after `detach`, else why the session broke. */
+  /** Settles, never rejects: undefined after a `detach` that the agent answered, else why the session broke. */
   get closed(): Promise<Error | undefined> {
     return this.#closed.promise;
   }
@@ -112,8 +113,9 @@ export class FrameSession implements StreamHost {
 
   /** The connection has closed. */
   connectionEnded(error: Error | undefined): void {
-    if (this.#state === "detaching") this.#detached.resolve();
-    else this.breakOff(connectionLostError(error?.message ?? "the other side closed it", error));
+    const lost = connectionLostError(error?.message ?? "the other side closed it", error);
+    if (this.#state === "detaching") this.#left.resolve(lost);
+    else this.breakOff(lost);
   }
 
   /** Ends the session at once; `error` is what every running call gets. */
@@ -132,10 +134,14 @@ export class FrameSession implements StreamHost {
     this.#state = "detaching";
     this.#failStreams(cancelledError("The call", "the session with the guest agent was left"));
     this.sendFrame(0, frameTypes.detach, {});
-    const timer = setTimeout(() => this.#detached.resolve(), timeoutMs);
+    const silent = (): void =>
+      this.#left.resolve(guestUnreachableError(`it did not take leave within ${timeoutMs} ms`));
+    const timer = setTimeout(silent, timeoutMs);
     timer.unref();
-    await this.#detached.promise;
+    const trouble = await this.#left.promise;
     clearTimeout(timer);
+    // Who leaves is told whether the agent is free for its next host; calls after it are cancelled either way.
+    this.#closed.resolve(trouble);
     this.#finish(undefined, undefined);
     this.#channel.end();
   }
@@ -165,7 +171,7 @@ export class FrameSession implements StreamHost {
         break;
       case frameTypes.detached:
         if (this.#state !== "detaching") throw guestProtocolError("DETACHED that nobody asked for");
-        this.#detached.resolve();
+        this.#left.resolve(undefined);
         return false;
       default:
         // PONG: that bytes came is all that it says.
@@ -247,7 +253,7 @@ export class FrameSession implements StreamHost {
     const reason = error ?? cancelledError("The call", "the session with the guest agent was left");
     this.#failStreams(reason);
     this.#welcomed.reject(reason);
-    this.#detached.resolve();
+    this.#left.resolve(endedBy);
     this.#closed.resolve(endedBy);
   }
 }

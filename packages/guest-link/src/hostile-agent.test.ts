@@ -299,7 +299,7 @@ describe("an agent that misbehaves", () => {
     expect(await session.closed).toMatchObject({ code: "guest_protocol", message: expect.stringContaining("PING") });
   });
 
-  it("does not hold up leaving when it never says DETACHED", async () => {
+  it("does not hold up leaving when it never says DETACHED, but who leaves is told", async () => {
     await using peer = await faultPeer(async (connection) => {
       await connection.greet();
       await connection.closed();
@@ -308,7 +308,7 @@ describe("an agent that misbehaves", () => {
     const call = session.exec({ command: { argv: ["sleep", "9"] } });
     await Promise.all([session.detach({ timeoutMs: 50 }), session.detach()]);
     await expect(call.ended).rejects.toMatchObject({ code: "cancelled" });
-    expect(await session.closed).toBeUndefined();
+    expect(await session.closed).toMatchObject({ code: "guest_unreachable" });
     await expect(session.ping()).rejects.toMatchObject({ code: "cancelled" });
     await peer.finished();
   });
