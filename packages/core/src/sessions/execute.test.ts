@@ -115,10 +115,12 @@ describe("a cell", () => {
 describe("a guest that misbehaves", () => {
   test("and lets the time limit pass is asked whether it lives; if so the cell timed out", async () => {
     await using world = new FakeWorld();
-    const { client, sessionId } = await openSession(world);
+    const { client, sessionId, server } = await openSession(world);
     await client.execute(sessionId, "x = 5");
     const running = client.execute(sessionId, "print(1)\nstuck()", { limitMs: 1_000 });
-    await world.clock.advance(6_100);
+    await world.clock.advance(1_010);
+    expect(server.faults.points).toContain("agent.ping");
+    await world.clock.advance(5_090);
     const result = await running;
     expect(result).toMatchObject({ exitCode: 124, timedOut: true, wallMs: 6_020, start: undefined });
     expect(Buffer.from(result.stdout).toString()).toBe("1\n");

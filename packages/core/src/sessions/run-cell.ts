@@ -31,9 +31,9 @@ export interface CellBounds {
 }
 
 /**
- * Runs a cell. The guest keeps the time limit. When it has not done so after the grace, it is asked whether it lives:
- * if so, and the cell has still not ended (it waited behind another one, for example), the cell is cancelled and counts
- * as timed out; if not, the guest is silent. Rejects when the call fails or the caller gives up.
+ * Runs a cell. The guest keeps the time limit. When it has not done so, it is asked whether it lives: if so, and the
+ * cell has not ended within the grace either (it waited behind another one, for example), the cell is cancelled and
+ * counts as timed out; if not, the guest is silent. Rejects when the call fails or the caller gives up.
  */
 export async function runCell(
   session: AgentSession,
@@ -68,9 +68,13 @@ async function endOf(
   bounds: CellBounds,
 ): Promise<CodeEnded | undefined | "silent"> {
   const { signal, graceMs, isAlive } = bounds;
-  const inTime = await within(reading, limitMs + graceMs, bounds);
+  const inTime = await within(reading, limitMs, bounds);
   if (inTime !== undefined) return inTime;
-  const answer = await untilAborted(Promise.race([reading, isAlive()]), signal);
+  // Asked now, answered while the grace runs: a busy machine is slow to answer both.
+  const alive = isAlive();
+  const inGrace = await within(reading, graceMs, bounds);
+  if (inGrace !== undefined) return inGrace;
+  const answer = await untilAborted(Promise.race([reading, alive]), signal);
   if (answer === false) return "silent";
   // What the guest sent before it showed that it lives is on its way to the reader.
   return answer === true ? within(reading, deliveryMs, bounds) : answer;

@@ -7,6 +7,7 @@ import { newSessionId } from "../vm/ids.ts";
 import { type Deadline, joinSignals, startDeadline } from "../waiting/deadline.ts";
 import type { WorkGauge } from "../waiting/work-gauge.ts";
 import type { Lifetimes } from "./lifetimes.ts";
+import { withLossNotice } from "./loss-notice.ts";
 import type { FinishedCell } from "./run-cell.ts";
 import { runOn } from "./run-on-vm.ts";
 import { endOf, ownedBy } from "./session-rules.ts";
@@ -156,7 +157,7 @@ export class SessionService implements Sessions {
 function resultOf({ ended, output }: FinishedCell, { sandbox, started }: LiveVm): ExecuteResult {
   return {
     stdout: output.stdout(),
-    stderr: output.stderr(),
+    stderr: withLossNotice(output.stderr(), ended),
     exitCode: ended.exitCode,
     timedOut: ended.timedOut,
     truncated: ended.truncated || output.isCut,
