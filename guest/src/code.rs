@@ -1,6 +1,8 @@
 //! Code on its way to an interpreter. It arrives in pieces and is held in memory until it runs, so all of it together is bounded.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::{fchown, OpenOptionsExt};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::Arc;
@@ -8,6 +10,7 @@ use std::sync::Arc;
 use crate::agent::Agent;
 use crate::failure::{CallError, CallResult};
 use crate::link::stream::Call;
+use crate::process::account::Account;
 
 /// Longest code of one call, in bytes.
 pub const MAX_CODE_BYTES: usize = 32 * 1024 * 1024;
@@ -109,8 +112,12 @@ impl Code {
             .map_err(|error| CallError::invalid(format!("the code is not UTF-8: {error}")))
     }
 
-    /// The arguments that make Bash run it, and the file that they name.
-    pub fn for_bash(&self, agent: &Agent) -> CallResult<(Vec<String>, Option<ScriptFile>)> {
+    /// The arguments that make Bash run it as a user, and the file that they name.
+    pub fn for_bash(
+        &self,
+        agent: &Agent,
+        account: &Account,
+    ) -> CallResult<(Vec<String>, Option<ScriptFile>)> {
         let text = self.text()?;
         if text.len() <= MAX_INLINE_BYTES {
             return Ok((
@@ -118,7 +125,8 @@ impl Code {
                 None,
             ));
         }
-        let file = ScriptFile::create(agent, &self.bytes)?;
+        let file = ScriptFile::create(agent, account, &self.bytes)
+            .map_err(|error| CallError::system("a file for the script", error))?;
         Ok((
             vec!["bash".to_owned(), file.path.to_string_lossy().into_owned()],
             Some(file),
@@ -139,16 +147,22 @@ pub struct ScriptFile {
 }
 
 impl ScriptFile {
-    fn create(agent: &Agent, bytes: &[u8]) -> CallResult<Self> {
+    fn create(agent: &Agent, account: &Account, bytes: &[u8]) -> io::Result<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        let file = Self {
-            path: agent
-                .directory
-                .join(format!("script-{}", NEXT.fetch_add(1, Ordering::Relaxed))),
-        };
-        fs::write(&file.path, bytes)
-            .map_err(|error| CallError::system("a file for the script", error))?;
-        Ok(file)
+        let path = agent
+            .directory
+            .join(format!("script-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
+        let mut file = File::options()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)?;
+        let script = Self { path };
+        if let Some(credentials) = &account.credentials {
+            fchown(&file, Some(credentials.uid), Some(credentials.gid))?;
+        }
+        file.write_all(bytes)?;
+        Ok(script)
     }
 }
 

@@ -148,6 +148,47 @@ fn a_wrong_request_says_what_is_wrong() {
 }
 
 #[test]
+fn a_program_of_another_user_runs_as_that_user_and_can_open_its_streams() {
+    if !rustix::process::getuid().is_root() {
+        // Only root may become another; what is seen then is the refusal.
+        let failure = exec(
+            &mut Agent::start().connect(),
+            Exec {
+                user: "4242".to_owned(),
+                ..script("id -u")
+            },
+        )
+        .failure();
+        assert_eq!(failure.code(), FailureCode::Permission);
+        return;
+    }
+    let agent = Agent::start();
+    let mut host = agent.connect();
+    let as_user = |text: &str| Exec {
+        user: "4242".to_owned(),
+        cwd: "/".to_owned(),
+        ..script(text)
+    };
+    let answer = exec(
+        &mut host,
+        as_user("id -u; id -g; id -G; echo out > /dev/stdout; echo err > /dev/stderr; echo $HOME"),
+    );
+    assert_eq!(
+        (answer.text().as_str(), answer.errors().as_str()),
+        ("4242\n4242\n4242\nout\n/\n", "err\n")
+    );
+    // The scratch directory of a test is not open to others, as that of a VM is.
+    let long = exec(
+        &mut host,
+        Exec {
+            user: "root".to_owned(),
+            ..script(&format!("id -u; : {}", "x".repeat(150_000)))
+        },
+    );
+    assert_eq!(long.text(), "0\n");
+}
+
+#[test]
 fn a_signal_that_ends_a_program_is_told() {
     let agent = Agent::start();
     let ended = exec(&mut agent.connect(), script("kill -TERM $$")).exec_ended();

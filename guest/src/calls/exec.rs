@@ -31,15 +31,16 @@ pub async fn exec(agent: &Agent, call: &Call, request: Exec) -> CallResult<ExecE
         ));
     }
     let code = Code::gather(agent, call, script.into_bytes(), script_follows).await?;
+    let account = agent.account(&user)?;
     let (argv, _file) = if is_script {
-        code.for_bash(agent)?
+        code.for_bash(agent, &account)?
     } else {
         (argv, None)
     };
     let command = Command {
         argv,
         cwd: agent.workdir(&cwd),
-        account: agent.account(&user)?,
+        account,
         base_env: agent.base_env(),
         env,
         open_stdin,

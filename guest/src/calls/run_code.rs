@@ -93,11 +93,12 @@ async fn run_bash(
             request.context_id
         )));
     }
-    let (argv, _file) = code.for_bash(agent)?;
+    let account = agent.account("")?;
+    let (argv, _file) = code.for_bash(agent, &account)?;
     let command = Command {
         argv,
         cwd: agent.workdir(&request.cwd),
-        account: agent.account("")?,
+        account,
         base_env: agent.base_env(),
         env: request.env,
         open_stdin: false,

@@ -4,30 +4,30 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
+use tokio::sync::oneshot;
 use tokio::time::{sleep_until, timeout};
 
 use super::actor::Control;
-use super::interpreter::{Interpreter, NoReply, Replies};
+use super::conversation::Conversation;
+use super::interpreter::Interpreter;
 use super::usage::CellUsage;
-use super::wire::{self, Done, Mode, Reply, Status};
+use super::wire::{Done, Mode, Status};
 use crate::code::Code;
 use crate::failure::{shortened, CallError, CallResult};
-use crate::link::outbox::Channel;
-use crate::link::stream::{Call, MAX_DATA_BYTES};
-use crate::process::group;
+use crate::link::stream::Call;
+use crate::process::group::{self, ProcessGroup};
 use crate::process::output::OutputFlow;
-use crate::process::pipe::PipeWriter;
 use crate::process::proc_table;
-use crate::proto::{output, CodeEnded, CodeError, Display, Language, Output};
+use crate::proto::{CodeEnded, CodeError, Language};
 use crate::sys::kernel::{Ending, Reaped};
 
 /// What an interrupted cell gets before its interpreter is killed.
 const INTERRUPT_GRACE: Duration = Duration::from_millis(120);
 const CANCEL_GRACE: Duration = Duration::from_secs(1);
+/// Between the end of an interpreter's pipes and its own.
+const DEATH_GRACE: Duration = Duration::from_millis(200);
 /// How long a killed interpreter may take to be gone.
 const KILL_GRACE: Duration = Duration::from_secs(2);
-/// What a display may have, so that its message stays within a frame.
-const MAX_DISPLAY_BYTES: usize = MAX_DATA_BYTES - 1024;
 
 /// A cell that waits for its turn or runs.
 #[derive(Debug)]
@@ -72,117 +72,21 @@ pub struct CellEnd {
     pub is_usable: bool,
 }
 
-/// Why the cell is over.
-enum Stop {
+/// Why a cell is over.
+#[derive(Debug)]
+pub enum Stop {
+    /// The interpreter said so.
     Done(Done),
+    /// Nothing was executed.
     NotThisLanguage,
+    /// The interpreter ended.
     Died(Option<Reaped>),
+    /// What came from the interpreter, or did not come, makes no sense.
     Broken(String),
     /// It did not stop when it was asked to.
     Unresponsive,
     /// Somebody asked for another interpreter.
     Restarted,
-}
-
-struct Conversation<'a> {
-    cell: &'a Cell,
-    cell_id: u32,
-    requests: &'a PipeWriter,
-    replies: &'a mut Replies,
-    flow: OutputFlow<'a>,
-    has_dropped_display: bool,
-}
-
-impl Conversation<'_> {
-    /// Sends the cell and passes on what it shows until it is over.
-    async fn run(&mut self) -> Stop {
-        let request = wire::execute(self.cell_id, self.cell.mode, self.cell.code.bytes());
-        if self.requests.write_all(&request).await.is_err() {
-            return Stop::Broken("its pipe is closed".to_owned());
-        }
-        drop(request);
-        loop {
-            // Streams that the cell closed bring nothing more.
-            let reply = tokio::select! {
-                biased;
-                reply = self.replies.next() => reply,
-                result = self.flow.pass_on(), if !self.flow.has_ended() => match result {
-                    Ok(()) => continue,
-                    Err(error) => return Stop::Broken(error.to_string()),
-                },
-            };
-            match reply {
-                Ok(Reply::Done(done)) if done.cell_id == self.cell_id => return Stop::Done(done),
-                Ok(Reply::NotThisLanguage(id)) if id == self.cell_id => {
-                    return Stop::NotThisLanguage
-                }
-                Ok(Reply::Display {
-                    parts, is_result, ..
-                }) => {
-                    if let Err(error) = self.show(parts, is_result).await {
-                        return Stop::Broken(error.message);
-                    }
-                }
-                Ok(Reply::Skipped) => self.has_dropped_display = true,
-                Ok(_) => {
-                    return Stop::Broken(
-                        "the interpreter's pipe carried a message out of turn".to_owned(),
-                    )
-                }
-                Err(NoReply::Closed) => return Stop::Broken("its pipe is closed".to_owned()),
-                Err(NoReply::Malformed(malformed)) => return Stop::Broken(malformed.to_string()),
-                Err(NoReply::Io(error)) => return Stop::Broken(error.to_string()),
-            }
-        }
-    }
-
-    /// Behind what was printed before it.
-    async fn show(&mut self, parts: Vec<(String, Vec<u8>)>, is_result: bool) -> CallResult<()> {
-        self.pass_rest_on().await?;
-        let (display, is_cut) = bounded_display(parts, is_result);
-        self.has_dropped_display |= is_cut;
-        if display.data.is_empty() {
-            return Ok(());
-        }
-        self.cell
-            .call
-            .send(&Output {
-                output: Some(output::Output::Display(display)),
-            })
-            .await
-    }
-
-    async fn pass_rest_on(&mut self) -> CallResult<()> {
-        self.flow
-            .pass_rest_on()
-            .await
-            .map_err(|error| CallError::system("read the output of a cell", error))
-    }
-}
-
-/// What fits into one message, and whether something did not.
-fn bounded_display(parts: Vec<(String, Vec<u8>)>, is_result: bool) -> (Display, bool) {
-    const SHORTEST_TEXT: usize = 1024;
-    let mut display = Display {
-        is_result,
-        ..Display::default()
-    };
-    let mut room = MAX_DISPLAY_BYTES;
-    let mut is_cut = false;
-    for (mime, mut data) in parts {
-        let overhead = mime.len() + 16;
-        if overhead + data.len() > room {
-            is_cut = true;
-            if mime != "text/plain" || room < overhead + SHORTEST_TEXT {
-                continue;
-            }
-            data = shortened(String::from_utf8_lossy(&data).into_owned(), room - overhead)
-                .into_bytes();
-        }
-        room -= overhead + data.len();
-        display.data.insert(mime, data);
-    }
-    (display, is_cut)
 }
 
 /// Runs a cell in an interpreter that runs no other.
@@ -193,116 +97,66 @@ pub async fn run(
     control: &Control,
 ) -> CellEnd {
     let started_at = Instant::now();
-    let start_ticks = proc_table::now_ticks();
     let usage_before = interpreter.usage.start_cell(interpreter.pid);
-    let call = &cell.call;
-    for (channel, kept) in [
-        (Channel::Stdout, &mut interpreter.kept_stdout),
-        (Channel::Stderr, &mut interpreter.kept_stderr),
-    ] {
-        send_kept(call, channel, std::mem::take(kept)).await;
-    }
     let Interpreter {
-        driver,
-        usage,
         pid,
         ended,
-        group: processes,
+        group,
         stdout,
         stderr,
         requests,
         replies,
+        kept_stdout,
+        kept_stderr,
         ..
     } = &mut *interpreter;
-    let (pid, processes) = (*pid, &*processes);
+    let mut process = Process {
+        pid: *pid,
+        ended,
+        group,
+        start_ticks: proc_table::now_ticks(),
+    };
     let mut conversation = Conversation {
         cell,
         cell_id,
         requests,
         replies,
-        flow: OutputFlow::new(call, stdout, stderr, cell.output_limit_bytes),
+        flow: OutputFlow::new(&cell.call, stdout, stderr, cell.output_limit_bytes),
+        kept: [kept_stdout, kept_stderr],
         has_dropped_display: false,
     };
-    let interrupt = || group::signal(pid, Signal::INT);
-    let mut timed_out = false;
-    let stop = {
-        let answer = conversation.run();
-        tokio::pin!(answer);
-        let deadline = cell.deadline();
-        tokio::pin!(deadline);
-        loop {
-            tokio::select! {
-                biased;
-                stop = &mut answer => break stop,
-                reaped = &mut *ended => break Stop::Died(reaped.ok()),
-                () = call.cancelled().wait() => {
-                    interrupt();
-                    processes.kill_since(start_ticks, pid);
-                    break timeout(CANCEL_GRACE, &mut answer).await.unwrap_or(Stop::Unresponsive);
-                }
-                () = &mut deadline => {
-                    timed_out = true;
-                    interrupt();
-                    processes.kill_since(start_ticks, pid);
-                    break timeout(INTERRUPT_GRACE, &mut answer).await.unwrap_or(Stop::Unresponsive);
-                }
-                is_restart = control.disturbance() => {
-                    if is_restart {
-                        break Stop::Restarted;
-                    }
-                    interrupt();
-                }
-            }
-        }
+    let (stop, timed_out) = process.watch(&mut conversation, control).await;
+    let (stop, reaped) = process.settle(stop).await;
+    let rest = tokio::select! {
+        biased;
+        () = cell.call.cancelled().wait() => Err(CallError::cancelled()),
+        result = conversation.pass_rest_on() => result,
     };
-    // What the cell was starting when it was interrupted.
-    if timed_out || call.cancelled().is_set() {
-        processes.kill_since(start_ticks, pid);
-    }
-    // A driver that died closes its pipes first.
-    let stop = match stop {
-        Stop::Broken(why) => match timeout(Duration::from_millis(200), &mut *ended).await {
-            Ok(reaped) => Stop::Died(reaped.ok()),
-            Err(_) => Stop::Broken(why),
-        },
-        stop => stop,
+    let truncated = conversation.is_truncated();
+    let wall = started_at.elapsed();
+    let usage = interpreter.usage.end_cell(
+        usage_before,
+        &interpreter.group,
+        interpreter.pid,
+        wall,
+        reaped,
+    );
+    let figures = Figures {
+        language: interpreter.driver.language,
+        timed_out,
+        truncated,
+        usage,
+        wall,
     };
-    let mut reaped = None;
     let is_usable = match &stop {
         Stop::Done(done) => done.status != Status::Exited,
         Stop::NotThisLanguage => true,
-        Stop::Died(how) => {
-            reaped = *how;
-            false
-        }
-        Stop::Broken(_) | Stop::Unresponsive | Stop::Restarted => {
-            processes.kill_all();
-            reaped = timeout(KILL_GRACE, &mut *ended)
-                .await
-                .ok()
-                .and_then(Result::ok);
-            false
-        }
+        Stop::Died(_) | Stop::Broken(_) | Stop::Unresponsive | Stop::Restarted => false,
     };
-    let rest = tokio::select! {
-        biased;
-        () = call.cancelled().wait() => Err(CallError::cancelled()),
-        result = conversation.pass_rest_on() => result,
-    };
-    let truncated = conversation.flow.passed().is_truncated || conversation.has_dropped_display;
-    let wall = started_at.elapsed();
-    let cell_usage = usage.end_cell(usage_before, processes, pid, wall, reaped);
-    let figures = Figures {
-        language: driver.language,
-        timed_out,
-        truncated,
-        usage: cell_usage,
-        wall,
-    };
-    if matches!(&stop, Stop::Done(_) | Stop::Died(_)) && !is_usable {
+    if !is_usable && matches!(&stop, Stop::Done(_) | Stop::Died(_)) {
         interpreter.leave_alone();
     }
-    let verdict = match (rest, call.cancelled().is_set(), stop) {
+    let verdict = match (rest, cell.call.cancelled().is_set(), stop) {
         (_, true, _) => Err(CallError::cancelled()),
         (Err(error), ..) => Err(error),
         (Ok(()), _, Stop::NotThisLanguage) => Ok(Verdict::NotThisLanguage),
@@ -311,16 +165,89 @@ pub async fn run(
     CellEnd { verdict, is_usable }
 }
 
-async fn send_kept(call: &Call, channel: Channel, kept: Vec<u8>) {
-    let mut rest = &kept[..];
-    while !rest.is_empty() {
-        let room = tokio::select! {
-            biased;
-            () = call.cancelled().wait() => return,
-            room = call.data_room() => room.min(rest.len()),
+/// The interpreter's process while a cell runs in it.
+struct Process<'a> {
+    pid: i32,
+    ended: &'a mut oneshot::Receiver<Reaped>,
+    group: &'a ProcessGroup,
+    start_ticks: u64,
+}
+
+impl Process<'_> {
+    /// Waits until the cell is over or has to be; also says whether its time ran out.
+    async fn watch(
+        &mut self,
+        conversation: &mut Conversation<'_>,
+        control: &Control,
+    ) -> (Stop, bool) {
+        let cell = conversation.cell;
+        let mut timed_out = false;
+        let stop = {
+            let answer = conversation.run();
+            tokio::pin!(answer);
+            let deadline = cell.deadline();
+            tokio::pin!(deadline);
+            loop {
+                let patience = tokio::select! {
+                    biased;
+                    stop = &mut answer => break stop,
+                    reaped = &mut *self.ended => break Stop::Died(reaped.ok()),
+                    () = cell.call.cancelled().wait() => CANCEL_GRACE,
+                    () = &mut deadline => {
+                        timed_out = true;
+                        INTERRUPT_GRACE
+                    }
+                    is_restart = control.disturbance() => {
+                        if is_restart {
+                            break Stop::Restarted;
+                        }
+                        self.interrupt();
+                        continue;
+                    }
+                };
+                self.interrupt();
+                self.group.kill_since(self.start_ticks, self.pid);
+                break timeout(patience, &mut answer)
+                    .await
+                    .unwrap_or(Stop::Unresponsive);
+            }
         };
-        call.send_data(channel, &rest[..room]);
-        rest = &rest[room..];
+        // What the cell was starting when it was interrupted.
+        if timed_out || cell.call.cancelled().is_set() {
+            self.group.kill_since(self.start_ticks, self.pid);
+        }
+        (stop, timed_out)
+    }
+
+    fn interrupt(&self) {
+        group::signal(self.pid, Signal::INT);
+    }
+
+    /// Ends an interpreter that cannot be used any more, and says how it ended.
+    async fn settle(&mut self, stop: Stop) -> (Stop, Option<Reaped>) {
+        match stop {
+            Stop::Done(_) | Stop::NotThisLanguage => (stop, None),
+            Stop::Died(reaped) => (stop, reaped),
+            Stop::Broken(why) => {
+                // An interpreter that dies closes its pipes first.
+                match timeout(DEATH_GRACE, &mut *self.ended).await {
+                    Ok(reaped) => {
+                        let reaped = reaped.ok();
+                        (Stop::Died(reaped), reaped)
+                    }
+                    Err(_) => (Stop::Broken(why), self.kill().await),
+                }
+            }
+            Stop::Unresponsive | Stop::Restarted => (stop, self.kill().await),
+        }
+    }
+
+    async fn kill(&mut self) -> Option<Reaped> {
+        self.group.kill_all();
+        timeout(KILL_GRACE, &mut *self.ended)
+            .await
+            .ok()
+            .and_then(Result::ok)
     }
 }
 

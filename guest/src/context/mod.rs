@@ -2,6 +2,7 @@
 
 pub mod actor;
 pub mod cell;
+pub mod conversation;
 pub mod interpreter;
 pub mod registry;
 pub mod usage;

@@ -28,7 +28,7 @@ impl Limits {
     /// What a VM of so much memory leaves to its programs: the rest keeps the kernel and the agent alive.
     pub fn for_memory(total_bytes: u64) -> Self {
         const MIB: u64 = 1024 * 1024;
-        let reserve = (total_bytes / 10).max((48 * MIB).min(total_bytes / 4));
+        let reserve = (total_bytes / 10).max((48 * MIB).min(total_bytes / 2));
         Self {
             memory_bytes: total_bytes - reserve,
             processes: (total_bytes / MIB * 2).clamp(256, 16_384),
@@ -178,6 +178,15 @@ impl Cgroup {
         let _ = rustix::io::pwrite(&self.kill, b"1", 0);
     }
 
+    /// Stops all its processes where they are, or lets them go on; those that are killed end in either case.
+    pub fn set_frozen(&self, is_frozen: bool) {
+        // Fails only when the group is gone, and its processes with it.
+        let _ = fs::write(
+            self.path.join("cgroup.freeze"),
+            if is_frozen { "1" } else { "0" },
+        );
+    }
+
     /// Whether a process is in it.
     pub fn is_populated(&self) -> bool {
         number_of(&self.state, "populated").unwrap_or(0) != 0
@@ -233,7 +242,7 @@ mod tests {
         assert_eq!(
             Limits::for_memory(100 * MIB),
             Limits {
-                memory_bytes: 75 * MIB,
+                memory_bytes: 52 * MIB,
                 processes: 256
             }
         );

@@ -2,6 +2,7 @@
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::fchown;
 use std::time::Instant;
 
 use rustix::io::Errno;
@@ -94,6 +95,17 @@ impl Starter {
         let (stdin, (stdout, stdout_end), (stderr, stderr_end)) =
             pipes().map_err(|error| CallError::system("pipes for a process", error))?;
         let (stdin, stdin_end) = stdin.unzip();
+        if let Some(credentials) = &command.account.credentials {
+            // Or the process could not open its own /dev/stdout.
+            for end in [Some(&stdout_end), Some(&stderr_end), stdin_end.as_ref()]
+                .into_iter()
+                .flatten()
+            {
+                fchown(end, Some(credentials.uid), Some(credentials.gid)).map_err(|error| {
+                    CallError::system("give a pipe to the process's user", error)
+                })?;
+            }
+        }
         let stdin_source = stdin_end
             .as_ref()
             .map_or(self.null.as_fd(), |end| end.as_fd());

@@ -1,5 +1,6 @@
 //! The processes of one call or one interpreter: a cgroup in a VM, a session of processes elsewhere.
 
+use std::collections::HashSet;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
@@ -10,6 +11,9 @@ use rustix::process::{kill_process, Pid, Signal};
 use super::cgroup::{Cgroup, Cgroups};
 use super::proc_table;
 use crate::sys::kernel;
+
+/// How often the processes of a group are looked through before it is believed that no more are made.
+const MAX_LOOKS: u32 = 20;
 
 /// Where groups come from.
 #[derive(Clone, Debug)]
@@ -99,12 +103,37 @@ impl ProcessGroup {
 
     /// Ends every process that started at `start_ticks` or later, except one.
     pub fn kill_since(&self, start_ticks: u64, except: i32) {
+        let mut ended = HashSet::from([except]);
+        if !self.kill_others(start_ticks, &mut ended) {
+            return;
+        }
+        // Processes that make processes are faster than a look at the table, unless they are held still.
+        self.set_frozen(true);
+        for _ in 0..MAX_LOOKS {
+            if !self.kill_others(start_ticks, &mut ended) {
+                break;
+            }
+        }
+        self.set_frozen(false);
+    }
+
+    /// Whether there was one that is not in `known`; now it is.
+    fn kill_others(&self, start_ticks: u64, known: &mut HashSet<i32>) -> bool {
+        let known_before = known.len();
         for pid in self.pids() {
-            if pid != except
+            if !known.contains(&pid)
                 && proc_table::entry(pid).is_some_and(|entry| entry.start_ticks >= start_ticks)
             {
                 kill(pid);
+                known.insert(pid);
             }
+        }
+        known.len() > known_before
+    }
+
+    fn set_frozen(&self, is_frozen: bool) {
+        if let Some(group) = self.cgroup() {
+            group.set_frozen(is_frozen);
         }
     }
 
@@ -147,7 +176,7 @@ impl Drop for ProcessGroup {
 /// Ends every process of a session.
 pub fn kill_session(leader: i32) {
     // A process that is made while the table is read is found by the next look.
-    for _ in 0..20 {
+    for _ in 0..MAX_LOOKS {
         let living = session_pids(leader);
         if living.is_empty() {
             return;
