@@ -87,6 +87,15 @@ WARM_MODULES = (
 FORGOTTEN_MODULES = ("asttokens", "decorator", "executing", "pexpect", "ptyprocess", "pure_eval", "pygments", "stack_data", "typing_extensions", "wcwidth")
 
 
+# What Bash knows without a program, as far as Python does not know it too: `cd /tmp` is also a division.
+SHELL_BUILTINS = frozenset((
+    "alias", "bg", "bind", "builtin", "caller", "cd", "command", "compgen", "complete", "declare", "dirs", "disown",
+    "enable", "export", "fc", "fg", "getopts", "hash", "history", "jobs", "let", "local", "logout", "mapfile", "popd",
+    "pushd", "readarray", "readonly", "shift", "shopt", "source", "suspend", "times", "trap", "typeset", "ulimit",
+    "umask", "unalias", "unset", "wait",
+))  # fmt: skip
+
+
 class Wire:
     """Whole messages over two pipes. Safe in threads, across a fork and under a signal."""
 
@@ -213,8 +222,30 @@ class Streams:
 
     def __init__(self):
         codecs.register_error("instavm", _replace_undecodable)
+        self._spares = {fd: fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 200) for fd in (1, 2)}
+        self._fstat, self._dup2, self._close = os.fstat, os.dup2, os.close
         self.stdout = self.stderr = None
         self.mend()
+
+    def reopen(self):
+        """Gives descriptors 1 and 2 back to an interpreter whose cell closed them, before they become something else."""
+        for fd, spare in self._spares.items():
+            try:
+                self._fstat(fd)
+            except OSError:
+                try:
+                    self._dup2(spare, fd)
+                except OSError:
+                    pass  # A cell closed that one too.
+
+    def leave(self):
+        """In a forked child: what the agent reads ends with descriptors 1 and 2."""
+        for spare in self._spares.values():
+            try:
+                self._close(spare)
+            except OSError:
+                pass
+        self._spares = {}
 
     @staticmethod
     def _open(fd, name):
@@ -509,6 +540,7 @@ class Driver:
     def _forked(self):
         self._is_child = True
         self._wire.leave()
+        self.streams.leave()
 
     # -- Requests ---------------------------------------------------------------------------------------------------
 
@@ -611,6 +643,7 @@ class Driver:
         """Takes back what a cell must not keep."""
         if sys.getrecursionlimit() < LOWEST_RECURSION_LIMIT:
             sys.setrecursionlimit(1000)
+        self.streams.reopen()
         self._interrupts.arm()
         if sys.modules.get("__main__") is not self.main:
             sys.modules["__main__"] = self.main
@@ -696,8 +729,10 @@ class Driver:
         name = first_bare_name(tree)
         if name is None or name in self.namespace or hasattr(builtins, name):
             return False
-        words = source.split(None, 1)
-        return is_program(name) or (bool(words) and words[0].startswith(name) and "/" not in words[0] and is_program(words[0]))
+        if name in SHELL_BUILTINS or is_program(name):
+            return True
+        word = source.split(None, 1)[0]
+        return word.startswith(name) and "/" not in word and is_program(word)
 
     def _compile_as_python(self, source, filename, tree=None):
         shown = source

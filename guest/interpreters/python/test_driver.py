@@ -426,6 +426,7 @@ class CellTests:
             "import sys; sys.stdout.close(); sys.stderr.close()",
             "import sys; sys.stdout.detach()",
             "import sys; sys.stdout = object()",
+            "import os; os.close(1); os.close(2)",
             "import sys; sys.stdin = None",
             "import sys; sys.setrecursionlimit(40)",
             "import builtins\nfor n in ('len', 'print', 'isinstance', 'type', 'getattr', 'hasattr', 'repr', 'str'):\n    keep = {**globals().get('keep', {}), n: getattr(builtins, n)}; delattr(builtins, n)",
@@ -513,7 +514,7 @@ class CellTests:
                 time.sleep(0.01)
 
     def test_detect_tells_python_from_shell(self):
-        shell = ["ls", "ls -la", "ls\npwd", "# look\nls -l", "cat x", "cat /etc/hostname | wc -l", "echo $HOME", "apt-get", "for f in *; do echo $f; done", "if true; then ls; fi", "python3 -c 'print(1)'", "[ -f x ] && ls", "/bin/ls -la", "export A=1", "ls; pwd"]
+        shell = ["ls", "ls -la", "ls\npwd", "# look\nls -l", "cat x", "cat /etc/hostname | wc -l", "echo $HOME", "apt-get", "for f in *; do echo $f; done", "if true; then ls; fi", "python3 -c 'print(1)'", "[ -f x ] && ls", "/bin/ls -la", "export A=1", "ls; pwd", "cd /tmp", "cd /tmp\nls", "cd /tmp; ls -la", "ulimit -a", "source /etc/profile"]
         python_code = ["print(1)", "x = 1", "ls = 3", "date = 'today'\ndate", "import os", "# only a comment", "", "!ls", "await __import__('asyncio').sleep(0)", "undefined_name_xyz", "'ls'", "w: int = 3", "test(3) if False else 4"]
         with self.interpreter() as python:
             for code in python_code:
@@ -523,8 +524,9 @@ class CellTests:
             for code in shell:
                 with self.subTest(code=code):
                     self.assertFalse(python.run(code, detect=True).is_python)
-            python.run("ls = [5]")
+            python.run("ls = [5]; cd = tmp = 6")
             self.assertEqual(python.run("ls", detect=True).result, "[5]")
+            self.assertEqual(python.run("cd /tmp", detect=True).result, "1.0")
 
     def test_detect_says_nothing_about_what_it_tried(self):
         with self.interpreter() as python:
