@@ -30,7 +30,7 @@ async function quickstart(server: LocalServer): Promise<void> {
   console.log(`server: ${server.baseUrl}, ${health.engine} ${health.engineVersion}, ${health.accelerator}`);
   console.log(`        ${health.acceleratorReason}`);
   console.log("");
-  await runCode(client, server);
+  await runCode(client);
   sayWhatIsNext(server);
 }
 
@@ -55,13 +55,13 @@ async function startServer(server: LocalServer): Promise<void> {
 }
 
 /** The first VM of a server without templates takes seconds; then a second one shows what is usual. */
-async function runCode(client: InstaVm, server: LocalServer): Promise<void> {
-  const first = await createSession(client, server);
+async function runCode(client: InstaVm): Promise<void> {
+  const first = await createSession(client);
   if (first.ms > 2000) {
-    console.log("  That VM was booted and warmed, and is kept as the template of all later ones. Once more:");
+    console.log("  The template of all later VMs was made on the way. Once more:");
     await client.kill(first.value.sessionId);
   }
-  const { sessionId } = (first.ms > 2000 ? await createSession(client, server) : first).value;
+  const { sessionId } = (first.ms > 2000 ? await createSession(client) : first).value;
   try {
     show("python", await timed(() => client.execute(sessionId, python, { language: "python" })));
     show("bash", await timed(() => client.execute(sessionId, bash, { language: "bash" })));
@@ -71,11 +71,11 @@ async function runCode(client: InstaVm, server: LocalServer): Promise<void> {
   }
 }
 
-async function createSession(client: InstaVm, server: LocalServer): Promise<Timed<CreatedSession>> {
+async function createSession(client: InstaVm): Promise<Timed<CreatedSession>> {
   const started = performance.now();
   const progress = setInterval(() => {
-    console.log(`  VM, ${seconds(performance.now() - started)}: ${endOfLog(server, 1).slice(0, 100)}`);
-  }, 10_000);
+    console.log(`  VM, ${seconds(performance.now() - started)}: the first one is booted and warmed, all later ones are copies`);
+  }, 5000);
   try {
     const created = await timed(() => client.createSession());
     const { vmId = "", start } = created.value;

@@ -1,3 +1,5 @@
+import { rmSync } from "node:fs";
+import { join } from "node:path";
 import { adminClient, endProcess, forgetPid, isAnswering, launcherOf, localServer, runningPid } from "../local-server.ts";
 import type { LocalServer } from "../local-server.ts";
 
@@ -42,5 +44,6 @@ async function endLauncher(server: LocalServer): Promise<void> {
     return;
   }
   await endProcess(launcher.pid, 10_000);
+  rmSync(join(server.stateDirectory, "launcher.sock"), { force: true });
   console.log(`launcher stopped (pid ${String(launcher.pid)})`);
 }
