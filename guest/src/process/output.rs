@@ -205,6 +205,7 @@ impl<'a> OutputFlow<'a> {
         tokio::select! {
             result = stdout.arrival(), if !stdout.has_ended => result,
             result = stderr.arrival(), if !stderr.has_ended => result,
+            else => Ok(()),
         }
     }
 }
@@ -287,6 +288,25 @@ mod tests {
         let heard_at = heard.await.expect("output in time");
         let (spoken_at, _end) = speaker.join().expect("a thread");
         assert!(heard_at.saturating_duration_since(spoken_at) < Duration::from_secs(1));
+    }
+
+    #[tokio::test]
+    async fn streams_that_end_in_any_pause_end_the_flow() {
+        for delay_ms in [0, 1, 5, 10, 20, 25, 40, 60] {
+            let (_stream, _outbox, call) = call(1 << 20);
+            let ((out, out_end), (err, err_end)) = (
+                OutputPipe::new().expect("a pipe"),
+                OutputPipe::new().expect("a pipe"),
+            );
+            let ends = std::thread::spawn(move || {
+                std::thread::sleep(Duration::from_millis(delay_ms));
+                drop((out_end, err_end));
+            });
+            let mut flow = OutputFlow::new(&call, &out, &err, u64::MAX);
+            flow.pass_on().await.expect("output");
+            assert!(flow.has_ended());
+            ends.join().expect("a thread");
+        }
     }
 
     #[tokio::test]
