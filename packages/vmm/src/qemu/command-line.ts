@@ -123,7 +123,8 @@ function accelerationOptions(accelerator: QemuAccelerator): readonly Option[] {
     ];
   }
   return [
-    ["-accel", "tcg,thread=multi"],
+    // The limit of translated code, in MiB; QEMU's own is 1 GiB for each VM.
+    ["-accel", "tcg,thread=multi,tb-size=256"],
     // Emulated five-level page tables would only make every walk longer.
     ["-cpu", "max,-la57"],
   ];

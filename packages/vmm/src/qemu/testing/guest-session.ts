@@ -9,7 +9,7 @@ import { OpenSchema, OutcomeSchema, OutputSchema } from "@instavm/protocol/guest
 
 const frameType = { open: 1, message: 2, end: 3, detach: 8, detached: 9 } as const;
 const headerBytes = 12;
-const attemptMs = 3_000;
+const attemptMs = 1_000;
 const totalMs = 90_000;
 
 /**
