@@ -27,6 +27,8 @@ export async function openAdapters(settings: Settings, log: Log, signal: AbortSi
   const qemuPath = await findQemu();
   const images = openImageStore({ cacheDirectory, agentPath: programs.agent });
   await images.base({ signal });
+  // Before the launcher, which would stay for a while when the directory turns out to be unusable.
+  const directories = await openVmDirectories({ stateDirectory: stateDir });
   const launcher = await ensureLauncher(
     { stateDir, binaryPath: launcherBinaryPath(), programs: [qemuPath], readRoots: [cacheDirectory], log },
     { signal },
@@ -42,7 +44,7 @@ export async function openAdapters(settings: Settings, log: Log, signal: AbortSi
     link: new GuestLink(),
     images,
     templates: openTemplateStore({ cacheDirectory, log }),
-    directories: await openVmDirectories({ stateDirectory: stateDir }),
+    directories,
     [Symbol.asyncDispose]: async () => launcher.close(),
   };
 }

@@ -13,6 +13,9 @@ const meanings: Readonly<Record<number, readonly [ErrorCode, string]>> = {
   26: ["host_setup", "the file is no database of InstaVM"],
 };
 
+/** Of these, the file itself is the matter. */
+const unusable = new Set([11, 26]);
+
 /** What opening the file can fail with. */
 const fileMeanings: Readonly<Record<string, readonly [ErrorCode, string]>> = {
   EACCES: ["host_setup", "the file or its directory cannot be written"],
@@ -33,7 +36,10 @@ export function recordsError(subject: string, error: unknown): InstaVmError {
     fileMeanings[fileCode(error)] ??
     (["internal", "the database failed"] as const);
   const detail = error instanceof Error ? error.message : String(error);
-  return new InstaVmError(code, `The records in ${subject}: ${meaning} (${detail}).`, { cause: error });
+  const message = `The records in ${subject}: ${meaning} (${detail}).`;
+  if (!unusable.has(resultCode(error) & 0xff)) return new InstaVmError(code, message, { cause: error });
+  const next = `Put a copy of ${subject} back, or move it away: the server then begins with empty records and ends the VMs of the old ones.`;
+  return new InstaVmError(code, message, { next, cause: error });
 }
 
 function resultCode(error: unknown): number {
