@@ -1,4 +1,4 @@
-import { stat } from "node:fs/promises";
+import { stat, statfs } from "node:fs/promises";
 import { join } from "node:path";
 import { InstaVmError, memoryMibSchema, vcpuCountSchema } from "@instavm/contract";
 import type { Log, StateFiles, Template, TemplateDraft, TemplateKey, TemplateStore } from "@instavm/core";
@@ -89,7 +89,11 @@ class FileTemplateStore implements TemplateStore {
     const discard = async (): Promise<void> => {
       await draft[Symbol.asyncDispose]();
     };
-    return { directory: draft.path, files, commit, discard };
+    const freeBytes = async (): Promise<number> => {
+      const { bavail, bsize } = await statfs(draft.path);
+      return bavail * bsize;
+    };
+    return { directory: draft.path, files, freeBytes, commit, discard };
   }
 
   async sweep(): Promise<number> {

@@ -1,4 +1,4 @@
-import type { Shape } from "@instavm/contract";
+import { InstaVmError, type Shape } from "@instavm/contract";
 import type { Template } from "../ports/files.ts";
 import type { StartKind } from "../ports/records.ts";
 import type { Pool } from "../pool/pool.ts";
@@ -44,6 +44,12 @@ export function fromPool(pool: Pool, parts: CloneParts): StartStrategy {
   };
 }
 
+/** A clone that hung, lost its launcher or found a file of its template gone; that template is looked at again. */
+function mayGoBetter(error: unknown): boolean {
+  if (isLinkFailure(error)) return true;
+  return error instanceof InstaVmError && (error.code === "engine_failed" || error.code === "launcher_unreachable");
+}
+
 /** What file clones need beside the parts of a clone. */
 export interface CloneStrategyParts {
   readonly templates: Templates;
@@ -70,7 +76,7 @@ export function fromTemplate({ templates, clone, turnstile }: CloneStrategyParts
       try {
         return await attempt(template, request, signal);
       } catch (error) {
-        if (signal.aborted || !isLinkFailure(error)) throw error;
+        if (signal.aborted || !mayGoBetter(error)) throw error;
         clone.log.warn("vm.clone_again", { error });
       }
       return attempt(await templates.get(request.shape, signal), request, signal);

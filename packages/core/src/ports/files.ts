@@ -37,6 +37,8 @@ export interface TemplateDraft {
   /** A directory of its own, on the same filesystem as the store. */
   readonly directory: string;
   readonly files: StateFiles;
+  /** Free bytes of the filesystem that it is on. */
+  freeBytes(): Promise<number>;
   commit(): Promise<Template>;
   discard(): Promise<void>;
 }

@@ -12,6 +12,8 @@ import { warmUp } from "./warm-up.ts";
 import type { WarmUpStep } from "./warm-up-steps.ts";
 
 const stepTimeoutMs = 60_000;
+/** A disk with less is as good as full: what failed on it failed for want of room. */
+const fullDiskMib = 16;
 
 /** What templates are built with. */
 export interface TemplateParts {
@@ -67,8 +69,32 @@ async function buildOnce(
     signal.throwIfAborted();
     return await draft.commit();
   } catch (error) {
+    const cause = await explain(error, { draft, key, parts });
     await discard(draft, parts.log);
-    throw error;
+    throw cause;
+  }
+}
+
+interface FailedDraft {
+  readonly draft: TemplateDraft;
+  readonly key: TemplateKey;
+  readonly parts: TemplateParts;
+}
+
+/** The VM of a template that finds no room for its memory dies of it, whatever it was doing. */
+async function explain(error: unknown, { draft, key, parts }: FailedDraft): Promise<unknown> {
+  try {
+    const freeMib = Math.floor((await draft.freeBytes()) / 2 ** 20);
+    if (freeMib >= fullDiskMib) return error;
+    const { vcpuCount, memoryMib } = key.shape;
+    return new InstaVmError(
+      "disk_full",
+      `The template for ${vcpuCount} vCPU and ${memoryMib} MiB could not be made: the filesystem of ${draft.directory} has ${freeMib} MiB free; expected room for the VM's memory`,
+      { next: "Free disk space under the cache directory, or choose another with --cache-dir.", cause: error },
+    );
+  } catch (failure) {
+    parts.log.warn("template.free_space_unknown", { directory: draft.directory, error: failure });
+    return error;
   }
 }
 

@@ -1,3 +1,4 @@
+import { InstaVmError } from "@instavm/contract";
 import { failureOf, FakeClient, FakeWorld, nothing, settle } from "@instavm/testkit";
 import { describe, expect, test } from "vitest";
 
@@ -71,9 +72,23 @@ describe("a template", () => {
     const client = new FakeClient((await world.startedServer()).platform);
     await client.open();
     world.room.loseTemplateFiles();
-    await expect(client.open()).rejects.toMatchObject({ code: "engine_failed" });
     await client.open();
     expect(boots()).toBe(2);
+  });
+
+  test("that finds no room on the disk fails the create with what is missing, and leaves nothing", async () => {
+    await using world = new FakeWorld();
+    const boots = countBoots(world);
+    world.room.freeBytes = 2 ** 20;
+    const { platform, faults } = await world.startedServer();
+    const client = new FakeClient(platform);
+    const died = new InstaVmError("vm_lost", "its process ended (signal 7)");
+    faults.plan("link.connect", { kind: "fail", error: died });
+    const failure = await failureOf(client.open());
+    expect(failure).toMatchObject({ code: "disk_full", message: expect.stringContaining("1 MiB free"), cause: died });
+    expect([world.remains(), boots()]).toEqual([nothing, 1]);
+    world.room.freeBytes = 2 ** 30;
+    await client.open();
   });
 
   test("is finished for the others when the client that asked first goes away", async () => {

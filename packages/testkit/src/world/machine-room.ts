@@ -39,6 +39,8 @@ export class MachineRoom {
   onGuest: (guest: Guest, origin: "boot" | "clone") => void = () => {};
   /** The base image is built. */
   hasImage = true;
+  /** Of the filesystem of the templates. */
+  freeBytes = 2 ** 40;
   /** Change it to make what was saved before unusable. */
   engineFingerprint = "fake 1.0 none";
   readonly #clock: Clock;

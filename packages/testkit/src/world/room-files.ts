@@ -94,6 +94,7 @@ export class RoomTemplates implements TemplateStore {
       return {
         directory,
         files,
+        freeBytes: () => this.#faults.call("draft.freeBytes", undefined, () => this.#room.freeBytes),
         commit: () =>
           this.#faults.call("draft.commit", undefined, () => {
             if (!this.#isWhole(files)) throw new Error("a template was committed that is not whole");
