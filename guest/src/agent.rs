@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::calls::{contexts, exec, figures, files, identity, run_code};
 use crate::code::CodeBudget;
 use crate::context::interpreter::Driver;
-use crate::context::registry::{Contexts, DRIVERS};
+use crate::context::registry::Contexts;
 use crate::failure::{CallError, CallResult};
 use crate::image::Image;
 use crate::link::stream::Call;
@@ -60,9 +60,6 @@ impl Agent {
     ) -> io::Result<Self> {
         let mut boot_id = [0; 16];
         File::open("/dev/urandom")?.read_exact(&mut boot_id)?;
-        for Driver { file, source, .. } in DRIVERS {
-            fs::write(directory.join(file), source)?;
-        }
         Ok(Self {
             surroundings,
             image,
@@ -77,6 +74,14 @@ impl Agent {
             installed: Mutex::default(),
             boot_id,
         })
+    }
+
+    /// Writes a driver's file anew, since a program may have removed it, and gives its path.
+    pub fn write_driver(&self, driver: &Driver) -> io::Result<PathBuf> {
+        let path = self.directory.join(driver.file);
+        fs::create_dir_all(&self.directory)?;
+        fs::write(&path, driver.source)?;
+        Ok(path)
     }
 
     /// Random per start; tells the host one boot from another.

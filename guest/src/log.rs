@@ -13,9 +13,14 @@ pub fn use_kernel_log(log: File) {
     let _ = KERNEL_LOG.set(log);
 }
 
+/// The agent cannot go on. Seen on the console of a quiet kernel too.
+pub fn error(message: fmt::Arguments<'_>) {
+    write('3', message);
+}
+
 /// Something is wrong and the agent goes on.
 pub fn warn(message: fmt::Arguments<'_>) {
-    write('3', message);
+    write('4', message);
 }
 
 /// Something worth a line.

@@ -435,3 +435,23 @@ fn what_runs_on_between_cells_is_heard_in_the_next() {
         text.len()
     );
 }
+
+#[test]
+fn an_interpreter_that_was_killed_between_cells_is_missed_aloud() {
+    let agent = Agent::start();
+    let mut host = agent.connect();
+    let pid = python(&mut host, "import os; x = 1; print(os.getpid())").text();
+    let kill = RunCode {
+        language: Language::Bash.into(),
+        ..cell(&format!("kill -9 {pid}"))
+    };
+    assert_eq!(host.run(kill).code_ended().exit_code, 0);
+    let give_up_at = Instant::now() + PATIENCE;
+    while std::path::Path::new("/proc").join(pid.trim()).exists() {
+        assert!(Instant::now() < give_up_at, "the interpreter lives on");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let answer = python(&mut host, "print('x' in globals())");
+    assert_eq!(answer.text(), "False\n");
+    assert!(answer.errors().contains("signal 9"), "{}", answer.errors());
+}

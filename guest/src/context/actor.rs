@@ -123,6 +123,7 @@ impl Context {
             control: control.clone(),
             slot: Slot::Empty,
             due: Vec::new(),
+            note: None,
             next_cell_id: 1,
         };
         tokio::spawn(actor.run(queue));
@@ -217,6 +218,8 @@ struct Actor {
     slot: Slot,
     /// For the interpreter that starts.
     due: Vec<Activation>,
+    /// What the next cell is to be told.
+    note: Option<String>,
     next_cell_id: u32,
 }
 
@@ -254,10 +257,9 @@ impl Actor {
                 }
             }
             Slot::Ready(interpreter) => {
-                interpreter.idle().await;
-                log::warn(format_args!(
-                    "the interpreter of context {} ended while no cell ran",
-                    self.driver.program
+                let how = interpreter.idle().await;
+                self.note = Some(format!(
+                    "The interpreter {how} while no cell ran; its variables are lost."
                 ));
                 self.slot = Slot::Empty;
             }
@@ -272,7 +274,12 @@ impl Actor {
         }
         if let Slot::Starting(start) = &mut self.slot {
             match start.await {
-                Ok(interpreter) => self.slot = Slot::Ready(Box::new(interpreter)),
+                Ok(mut interpreter) => {
+                    if let Some(note) = self.note.take() {
+                        interpreter.leave_note(&note);
+                    }
+                    self.slot = Slot::Ready(Box::new(interpreter));
+                }
                 Err(error) => {
                     self.slot = Slot::Empty;
                     return Err(error);

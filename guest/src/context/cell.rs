@@ -289,7 +289,7 @@ fn summary(stop: Stop, reaped: Option<Reaped>, figures: &Figures) -> CodeEnded {
         Stop::NotThisLanguage => (0, None, false),
         Stop::Died(_) => (
             killed().exit_code(),
-            Some(lost(&format!("the interpreter {}", described(killed())))),
+            Some(lost(&format!("the interpreter {}", killed()))),
             true,
         ),
         Stop::Broken(why) => (killed().exit_code(), Some(lost(&why)), true),
@@ -314,13 +314,6 @@ fn summary(stop: Stop, reaped: Option<Reaped>, figures: &Figures) -> CodeEnded {
         wall_us: u64::try_from(figures.wall.as_micros()).unwrap_or(u64::MAX),
         context_lost,
         out_of_memory: figures.usage.out_of_memory,
-    }
-}
-
-fn described(ending: Ending) -> String {
-    match ending {
-        Ending::Exited(code) => format!("ended with code {code}"),
-        Ending::Signalled(signal) => format!("was ended by signal {signal}"),
     }
 }
 

@@ -145,8 +145,8 @@ impl Interpreter {
         let (replies, reply_end) = PipeReader::new().map_err(pipe_error)?;
         let options = driver.options.iter().map(|option| (*option).to_owned());
         let file = agent
-            .directory
-            .join(driver.file)
+            .write_driver(driver)
+            .map_err(|error| CallError::system("write the interpreter's driver", error))?
             .to_string_lossy()
             .into_owned();
         let command = Command {
@@ -245,8 +245,8 @@ impl Interpreter {
         }
     }
 
-    /// Keeps the newest of what is printed while no cell runs. Returns when the driver ends.
-    pub async fn idle(&mut self) {
+    /// Keeps the newest of what is printed while no cell runs. Returns when the driver ends, and says how it did.
+    pub async fn idle(&mut self) -> String {
         let keep = async {
             // A next cell often comes soon.
             sleep(IDLE_PAUSE).await;
@@ -254,14 +254,21 @@ impl Interpreter {
                 keep_all(&self.stdout, &mut self.kept_stdout),
                 keep_all(&self.stderr, &mut self.kept_stderr)
             );
-            std::future::pending::<()>().await;
+            std::future::pending::<std::convert::Infallible>().await
         };
-        tokio::select! {
-            _ = &mut self.ended => {}
-            () = keep => {}
-        }
+        let reaped = tokio::select! {
+            reaped = &mut self.ended => reaped,
+            never = keep => match never {},
+        };
         // What its cells started goes on.
         self.is_left_alone = true;
+        reaped.map_or_else(|_| "ended".to_owned(), |reaped| reaped.ending.to_string())
+    }
+
+    /// Lets the next cell find a line on its stderr.
+    pub fn leave_note(&mut self, note: &str) {
+        self.kept_stderr
+            .extend_from_slice(format!("{note}\n").as_bytes());
     }
 }
 

@@ -56,7 +56,7 @@ impl<T, E: Into<std::io::Error>> Step<T> for Result<T, E> {
 pub fn run() -> ! {
     match boot_and_serve() {
         Ok(()) => log::info(format_args!("asked to end")),
-        Err(error) => log::warn(format_args!("the VM cannot go on: {error}")),
+        Err(error) => log::error(format_args!("the VM cannot go on: {error}")),
     }
     rustix::fs::sync();
     // Where the machine cannot be powered off, it is reset, which ends a VM too.

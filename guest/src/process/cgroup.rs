@@ -92,10 +92,13 @@ impl Cgroups {
     /// An empty group.
     pub fn take(&self) -> io::Result<Cgroup> {
         self.collect();
-        match locked(&self.spare).pop() {
-            Some(group) => Ok(group),
-            None => self.make(),
+        // A program with the rights to do so may have removed one.
+        while let Some(group) = locked(&self.spare).pop() {
+            if group.is_intact() {
+                return Ok(group);
+            }
         }
+        self.make()
     }
 
     /// Takes a group back, with or without processes in it.

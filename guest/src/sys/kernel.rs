@@ -1,5 +1,6 @@
 //! Signals, waiting, scheduling, entropy: thin and safe.
 
+use std::fmt;
 use std::fs::File;
 use std::io;
 use std::mem::size_of;
@@ -29,6 +30,15 @@ impl Ending {
         match self {
             Self::Exited(_) => 0,
             Self::Signalled(signal) => signal.unsigned_abs(),
+        }
+    }
+}
+
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exited(code) => write!(f, "ended with code {code}"),
+            Self::Signalled(signal) => write!(f, "was ended by signal {signal}"),
         }
     }
 }
