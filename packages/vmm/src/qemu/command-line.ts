@@ -5,13 +5,13 @@ import type { QemuAccelerator } from "./accelerator-probe.ts";
 import { kernelCommandLine } from "./kernel-command-line.ts";
 
 /** What a saved state depends on: equal for the machine that saved and the one that loads. */
-export interface Hardware {
+interface Hardware {
   readonly accelerator: QemuAccelerator;
   readonly shape: Shape;
 }
 
 /** The files of one VM, absolute. */
-export interface MachineFiles {
+interface MachineFiles {
   /** The VM's own: sockets, disk and log. */
   readonly directory: string;
   readonly rootfsPath: string;

@@ -22,7 +22,7 @@ const always = [
   "sysctl.vm.stat_interval=10",
 ] as const;
 
-/** The kernel's command line. */
+/** The kernel's command line; its measurements are in docs/decisions/006. */
 export function kernelCommandLine(host: KernelHost): string {
   return [...always, ...(host.accelerator === "tcg" ? emulated(host) : [])].join(" ");
 }
