@@ -8,7 +8,8 @@ import { type Tally, tallyOfCargo, tallyOfCheck, tallyOfUnittest, tallyOfVitest 
 export interface Runner {
   /** What a person types to run only this one. */
   readonly name: string;
-  readonly group: "checks" | "unit" | "vm";
+  /** `static` looks at the text; `quick` runs without VMs; `vm` with them. */
+  readonly group: "static" | "quick" | "vm";
   run(): Promise<Tally>;
 }
 
@@ -24,12 +25,12 @@ export const runners: readonly Runner[] = [
   check("protocol-lint", ["buf", "lint", "protocol"]),
   check("rust-format", ["cargo", "fmt", "--check"]),
   check("rust-lint", ["cargo", "clippy", "--locked", "--all-targets", "--quiet", "--", "-D", "warnings"]),
-  vitest("checks", "checks"),
-  vitest("unit", "unit"),
-  { name: "rust", group: "unit", run: async () => tallyOfCargo(await runProgram(["cargo", "test", "--locked"], true)) },
+  vitest("checks", "static"),
+  vitest("unit", "quick"),
+  { name: "rust", group: "quick", run: async () => tallyOfCargo(await runProgram(["cargo", "test", "--locked"], true)) },
   {
     name: "python",
-    group: "unit",
+    group: "quick",
     run: async () =>
       tallyOfUnittest(await runProgram(["python3", "-B", "guest/interpreters/python/test_driver.py"], true)),
   },
@@ -40,7 +41,7 @@ export const runners: readonly Runner[] = [
 function check(name: string, argv: readonly string[]): Runner {
   return {
     name,
-    group: "checks",
+    group: "static",
     run: async () => {
       const end = await runProgram(argv);
       if (end.exitCode !== 0) process.stdout.write(end.output);
