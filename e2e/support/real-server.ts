@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { InstaVm } from "instavm";
+import { SmallDisk } from "./scratch.ts";
 import { processesOf, tracesOf } from "./traces.ts";
 
 const repository = dirname(dirname(import.meta.dirname));
@@ -22,6 +23,8 @@ export interface RealServerOptions {
   /** Further flags of the server. */
   readonly flags?: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
+  /** Puts the state directory on a filesystem of its own with so much room, in MiB. */
+  readonly stateDiskMib?: number;
 }
 
 /**
@@ -32,11 +35,13 @@ export class RealServer implements AsyncDisposable {
   readonly stateDirectory = mkdtempSync(join(tmpdir(), "instavm-e2e-"));
   readonly #options: RealServerOptions;
   readonly #listen: string;
+  readonly #stateDisk: SmallDisk | undefined;
   #process: ChildProcess | undefined;
 
   private constructor(options: RealServerOptions, port: number) {
     this.#options = options;
     this.#listen = `127.0.0.1:${String(port)}`;
+    if (options.stateDiskMib !== undefined) this.#stateDisk = new SmallDisk(this.stateDirectory, options.stateDiskMib);
   }
 
   /** Resolves when the server answers. */
@@ -105,10 +110,12 @@ export class RealServer implements AsyncDisposable {
       if (wasRunning) await this.#endSessions();
       await this.stop();
       await this.#endLauncher();
+      this.#stateDisk?.[Symbol.dispose]();
       // A test that leaves its server dead has not given it a chance to tidy up.
       if (wasRunning) await this.#expectNoTraces();
     } finally {
       for (const { pid } of processesOf(this.stateDirectory)) killHard(pid);
+      this.#stateDisk?.[Symbol.dispose]();
       rmSync(this.stateDirectory, { recursive: true, force: true });
     }
   }

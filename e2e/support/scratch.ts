@@ -15,18 +15,15 @@ export class Scratch implements Disposable {
 /** A filesystem in memory of so many MiB, mounted on a directory until it is disposed of. */
 export class SmallDisk implements Disposable {
   readonly #directory: string;
+  #isMounted = true;
 
   constructor(directory: string, sizeMib: number) {
     execFileSync("mount", ["-t", "tmpfs", "-o", `size=${String(sizeMib)}m,mode=0700`, "instavm-e2e", directory]);
     this.#directory = directory;
   }
 
-  /** A smaller or larger one, with its content. */
-  resize(sizeMib: number): void {
-    execFileSync("mount", ["-o", `remount,size=${String(sizeMib)}m`, this.#directory]);
-  }
-
   [Symbol.dispose](): void {
-    execFileSync("umount", ["--lazy", this.#directory]);
+    if (this.#isMounted) execFileSync("umount", ["--lazy", this.#directory]);
+    this.#isMounted = false;
   }
 }
