@@ -74,6 +74,13 @@ export class Transport {
           { cause },
         );
       }
+      if (isStringTooLong(cause)) {
+        throw new InstaVmError(
+          "too_large",
+          `The answer to ${call.method} ${call.path} is longer than the longest text that JavaScript can hold.`,
+          { next: "Print less: bytes that are no text, such as NULs, take six times their size in JSON.", cause },
+        );
+      }
       throw new InstaVmError("unavailable", `The server at ${this.#baseUrl} cannot be reached: ${reason(cause)}.`, {
         next: "Start it with `instavm server`, or correct the base URL.",
         cause,
@@ -121,6 +128,10 @@ function isErrorCode(code: string): code is ErrorCode {
 function codeForStatus(status: number): ErrorCode {
   if (status === 404) return "not_found";
   return status < 500 ? "bad_request" : "internal";
+}
+
+function isStringTooLong(error: unknown): boolean {
+  return error instanceof Error && "code" in error && error.code === "ERR_STRING_TOO_LONG";
 }
 
 /** `fetch` says "fetch failed" and keeps the reason in the cause. */
