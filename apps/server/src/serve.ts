@@ -24,7 +24,7 @@ export interface ServeOptions {
 /** Running calls have this long to end by themselves when the server stops, in ms. */
 const stopGraceMs = 3000;
 /** The guest's part of the margin between the code's time limit and the answer, in ms. */
-const cellGraceMs = 100;
+const cellGraceMs = 150;
 
 /** Runs a server until `stop` aborts. The sandboxes of sessions live on. Throws why it cannot serve. */
 export async function serve({ settings, log, stop, announce }: ServeOptions): Promise<void> {

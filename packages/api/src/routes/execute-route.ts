@@ -7,7 +7,7 @@ import type { Route } from "../http/route.ts";
 import { tooLarge } from "../http/too-large.ts";
 
 /** When the code should have been stopped long ago and nothing came back, the client still gets an answer in time. */
-const lastResortMarginMs = 100;
+const lastResortMarginMs = 50;
 
 /** POST /execute. */
 export function executeRoute(sessions: Sessions): Route {
