@@ -177,7 +177,8 @@ export class RealServer implements AsyncDisposable {
   }
 }
 
-async function freePort(): Promise<number> {
+/** A TCP port of 127.0.0.1 that is free now. */
+export async function freePort(): Promise<number> {
   const probe = createServer();
   probe.listen(0, "127.0.0.1");
   await once(probe, "listening");
