@@ -23,3 +23,12 @@ require_machine() {
     *) say "warning: $distribution is untried; known to work are Debian 12, Debian 13 and Ubuntu 24.04. Going on." ;;
   esac
 }
+
+# One setup at a time in this checkout. The lock is this process's and ends with it.
+take_setup_lock() {
+  mkdir -p "$root/.build"
+  exec 9>"$root/.build/setup.lock"
+  if flock --nonblock 9; then return; fi
+  say "another script/setup is at work in $root; waiting for it"
+  flock 9
+}

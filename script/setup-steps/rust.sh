@@ -16,7 +16,7 @@ rust_is_here() {
 # Directories where a toolchain lies that is not on the PATH: rustup's, and Ubuntu's of one version each, newest first.
 add_rust_to_path() {
   local directory
-  for directory in "$HOME/.cargo/bin" $(ls -d /usr/lib/rust-1.*/bin 2>/dev/null | sort -rV); do
+  for directory in "${HOME:-/root}/.cargo/bin" $(ls -d /usr/lib/rust-1.*/bin 2>/dev/null | sort -rV); do
     if rust_is_here no; then return; fi
     if [ -x "$directory/cargo" ]; then export PATH="$directory:$PATH"; fi
   done

@@ -35,7 +35,7 @@ begin_step() {
   say "→ $name"
   # A process group of its own, so that it can be ended with all its children.
   set -m
-  ("$@") </dev/null >"$log" 2>&1 &
+  ("$@") </dev/null >"$log" 2>&1 9>&- &
   set +m
   step_names[$!]=$name
   step_starts[$!]=$(now_ms)
