@@ -29,7 +29,9 @@ test("the promised session: variables stay from call to call until the session i
 test("Bash and Python see the same files, and a file outlives the interpreter", async () => {
   using user = new ShellUser(server);
   await user.types(`bin/instavm execute --language bash --code "echo from bash > note.txt"`);
-  const read = await user.types(`bin/instavm execute --language python --code "print(open('note.txt').read().strip())"`);
+  const read = await user.types(
+    `bin/instavm execute --language python --code "print(open('note.txt').read().strip())"`,
+  );
   expect(read).toMatchObject({ exitCode: 0, stdout: "from bash\n" });
 });
 

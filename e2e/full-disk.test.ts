@@ -47,9 +47,13 @@ test("a create that finds the disk full says so and leaves nothing; with room ag
       ({ sessionId }) => sessionId,
       (error: unknown) => error,
     );
-    if (typeof outcome !== "string") expect(outcome, `${String(leaveKib)} KiB left`).toMatchObject({ code: "disk_full", status: 503 });
+    if (typeof outcome !== "string")
+      expect(outcome, `${String(leaveKib)} KiB left`).toMatchObject({ code: "disk_full", status: 503 });
     if (leaveKib === 0) expect(outcome).not.toBeTypeOf("string");
-    expect(await server.client.execute(kept.sessionId, "print(kept)")).toMatchObject({ stdout: "1\n", vmId: kept.vmId });
+    expect(await server.client.execute(kept.sessionId, "print(kept)")).toMatchObject({
+      stdout: "1\n",
+      vmId: kept.vmId,
+    });
     rmSync(ballast);
     if (typeof outcome === "string") await server.client.kill(outcome);
     expect(await witnesses(server, 1)).toEqual({ api: [kept.vmId], directories: [kept.vmId], processes: [kept.vmId] });
@@ -72,7 +76,10 @@ test("what runs in a VM gets an I/O error from a full host disk, and the session
   const { sessionId, vmId } = await server.client.createSession(small);
   await server.client.execute(sessionId, "kept = 1");
   const ballast = fill(server.stateDirectory, 8 * 1024 * kib);
-  const write = await server.client.execute(sessionId, "dd if=/dev/urandom of=/app/big bs=1M count=32 conv=fsync", { language: "bash", timeoutS: 120 });
+  const write = await server.client.execute(sessionId, "dd if=/dev/urandom of=/app/big bs=1M count=32 conv=fsync", {
+    language: "bash",
+    timeoutS: 120,
+  });
   expect(write.exitCode).not.toBe(0);
   expect(write.stderr).toMatch(/error|No space|Read-only/i);
   expect(await server.client.execute(sessionId, "print(kept)")).toMatchObject({ stdout: "1\n", vmId });
@@ -85,7 +92,10 @@ test("a template that finds no room fails its create with disk_full and is made 
   await using server = await RealServer.start({ flags: ["--cache-dir", cache.directory] });
   for (const roomMib of [1, 24, 60]) {
     using _disk = new SmallDisk(cache.templatesDirectory, roomMib);
-    await expect(server.client.createSession(small), `${String(roomMib)} MiB`).rejects.toMatchObject({ code: "disk_full", next: expect.stringContaining("--cache-dir") });
+    await expect(server.client.createSession(small), `${String(roomMib)} MiB`).rejects.toMatchObject({
+      code: "disk_full",
+      next: expect.stringContaining("--cache-dir"),
+    });
     expect(cache.templates()).toEqual([]);
     expect(await witnesses(server, 0)).toEqual({ api: [], directories: [], processes: [] });
   }

@@ -57,7 +57,10 @@ test("a VM that dies while there is no launcher is noticed", async () => {
   process.kill(launcherPid(server), "SIGKILL");
   process.kill(pid, "SIGKILL");
   await until("the session says so", async () => !(await server.client.sessionStatus(sessionId)).vmAlive);
-  expect(await server.client.execute(sessionId, "print('fresh')")).toMatchObject({ stdout: "fresh\n", vmStart: "clone" });
+  expect(await server.client.execute(sessionId, "print('fresh')")).toMatchObject({
+    stdout: "fresh\n",
+    vmStart: "clone",
+  });
   expect((await witnesses(server, 1)).directories).not.toContain(vmId);
 });
 
@@ -81,7 +84,8 @@ test("a launcher that is killed while VMs start: each create has its VM or an er
     const pid = launcherPid(server);
     if (isRunning(pid)) process.kill(pid, "SIGKILL");
     for (const outcome of await creates) {
-      if (outcome.status === "rejected") expect(outcome.reason).toMatchObject({ code: "launcher_unreachable", retryable: true });
+      if (outcome.status === "rejected")
+        expect(outcome.reason).toMatchObject({ code: "launcher_unreachable", retryable: true });
       else {
         alive += 1;
         expect(await server.client.execute(outcome.value.sessionId, "print(6 * 7)")).toMatchObject({ stdout: "42\n" });
@@ -89,7 +93,11 @@ test("a launcher that is killed while VMs start: each create has its VM or an er
     }
     const seen = await witnesses(server, alive);
     expect(seen.api, `killed after ${String(delayMs)} ms`).toHaveLength(alive);
-    expect(seen, `killed after ${String(delayMs)} ms`).toEqual({ api: seen.api, directories: seen.api, processes: seen.api });
+    expect(seen, `killed after ${String(delayMs)} ms`).toEqual({
+      api: seen.api,
+      directories: seen.api,
+      processes: seen.api,
+    });
   }
 });
 

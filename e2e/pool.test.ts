@@ -9,7 +9,11 @@ async function metric(server: RealServer, name: string): Promise<number> {
 }
 
 async function untilReady(server: RealServer, count: number): Promise<void> {
-  await until(`the pool holds ${String(count)}`, async () => (await metric(server, "instavm_pool_ready")) === count, 120_000);
+  await until(
+    `the pool holds ${String(count)}`,
+    async () => (await metric(server, "instavm_pool_ready")) === count,
+    120_000,
+  );
 }
 
 const whoAmI = `
@@ -38,7 +42,8 @@ test("more creates than the pool holds are all served, those of another shape be
   const sessions = await Promise.all(wanted.map(async (shape) => await server.client.createSession(shape)));
   expect(sessions.filter(({ start }) => start === "pool").length).toBeGreaterThanOrEqual(2);
   expect(sessions.at(-1)?.start).toBe("clone");
-  for (const { sessionId } of sessions) expect(await server.client.execute(sessionId, "print(1)")).toMatchObject({ stdout: "1\n" });
+  for (const { sessionId } of sessions)
+    expect(await server.client.execute(sessionId, "print(1)")).toMatchObject({ stdout: "1\n" });
   await untilReady(server, 2);
   expect((await witnesses(server, 5, { pooled: 2 })).processes).toHaveLength(7);
 });
@@ -46,17 +51,26 @@ test("more creates than the pool holds are all served, those of another shape be
 test("VMs of the pool are individuals, with the host's time and the environment that was asked for", async () => {
   await using server = await RealServer.start({ poolSize: 3 });
   await untilReady(server, 3);
-  const create = async (name: string) => await server.client.createSession({ env: { WHO: name, SPACED: "a b 'c' $d\n" } });
+  const create = async (name: string) =>
+    await server.client.createSession({ env: { WHO: name, SPACED: "a b 'c' $d\n" } });
   const sessions = await Promise.all(["one", "two", "three"].map(create));
   expect(sessions.map(({ start }) => start)).toEqual(["pool", "pool", "pool"]);
-  const said = await Promise.all(sessions.map(async ({ sessionId }) => (await server.client.execute(sessionId, whoAmI)).stdout.trim().split(" ")));
-  for (const part of [0, 1, 2, 3, 4]) expect(new Set(said.map((words) => words[part])).size, `part ${String(part)} of ${JSON.stringify(said)}`).toBe(3);
+  const said = await Promise.all(
+    sessions.map(async ({ sessionId }) => (await server.client.execute(sessionId, whoAmI)).stdout.trim().split(" ")),
+  );
+  for (const part of [0, 1, 2, 3, 4])
+    expect(new Set(said.map((words) => words[part])).size, `part ${String(part)} of ${JSON.stringify(said)}`).toBe(3);
   for (const [index, { sessionId }] of sessions.entries()) {
     const name = ["one", "two", "three"][index];
-    const python = await server.client.execute(sessionId, "import os, time; print(os.environ['WHO'], repr(os.environ['SPACED']), time.time())");
+    const python = await server.client.execute(
+      sessionId,
+      "import os, time; print(os.environ['WHO'], repr(os.environ['SPACED']), time.time())",
+    );
     expect(python.stdout).toContain(`${String(name)} "a b 'c' $d\\n" `);
     expect(Math.abs(Number(python.stdout.trim().split(" ").at(-1)) * 1000 - Date.now())).toBeLessThan(10_000);
-    const bash = await server.client.execute(sessionId, 'echo "$WHO"; printf %s "$SPACED" | od -An -c | tr -d " \\n"', { language: "bash" });
+    const bash = await server.client.execute(sessionId, 'echo "$WHO"; printf %s "$SPACED" | od -An -c | tr -d " \\n"', {
+      language: "bash",
+    });
     expect(bash.stdout).toBe(`${String(name)}\nab'c'$d\\n`);
   }
 });
@@ -83,7 +97,9 @@ test("a pooled VM that dies in the moment before a create costs at most the firs
     process.kill(pooled, "SIGKILL");
     const { sessionId } = await server.client.createSession();
     // It may have been handed over before anybody could know. Then the session gets a fresh one.
-    await server.client.execute(sessionId, "print(3)").catch((error: unknown) => expect(error).toMatchObject({ code: "vm_lost" }));
+    await server.client
+      .execute(sessionId, "print(3)")
+      .catch((error: unknown) => expect(error).toMatchObject({ code: "vm_lost" }));
     expect(await server.client.execute(sessionId, "print(3)")).toMatchObject({ stdout: "3\n" });
     await server.client.kill(sessionId);
   }
@@ -94,7 +110,11 @@ test("without a pool nothing is kept ready", async () => {
   expect(await metric(server, "instavm_pool_size")).toBe(0);
   const session = await server.client.createSession();
   expect(session.start).toBe("clone");
-  expect(await witnesses(server, 1)).toEqual({ api: [session.vmId], directories: [session.vmId], processes: [session.vmId] });
+  expect(await witnesses(server, 1)).toEqual({
+    api: [session.vmId],
+    directories: [session.vmId],
+    processes: [session.vmId],
+  });
 });
 
 test("a server that stops takes the pool along and leaves the sessions", async () => {

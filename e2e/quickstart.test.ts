@@ -34,7 +34,9 @@ test("quickstart runs Python and Bash in a VM, says what it leaves running, and 
   const first = await script("quickstart");
   expect(first.output).toMatch(/POST \/execute \(python\) in .* exit code 0:\n {4}Python 3\.11/);
   expect(first.output).toMatch(/POST \/execute \(bash\) in .* exit code 0:\n {4}Bash 5\./);
-  const left = [...first.output.matchAll(/\bpids? ([\d, ]+)/g)].flatMap(([, pids = ""]) => pids.split(", ")).map(Number);
+  const left = [...first.output.matchAll(/\bpids? ([\d, ]+)/g)]
+    .flatMap(([, pids = ""]) => pids.split(", "))
+    .map(Number);
   for (const trace of tracesOf(stateDirectory).filter((line) => line.startsWith("process "))) {
     expect(left).toContain(Number(/^process (\d+)/.exec(trace)?.[1]));
   }

@@ -20,14 +20,19 @@ function snippets(language: string): readonly string[] {
   const chapter = readme.split(/^## /m).find((text) => text.startsWith("Use\n")) ?? "";
   return [...chapter.matchAll(/^```(\w+)\n([\s\S]*?)^```$/gm)]
     .filter(([, found]) => found === language)
-    .map(([, , code = ""]) => code.replaceAll("http://127.0.0.1:8222", server.baseUrl).replaceAll("/var/lib/instavm", server.stateDirectory));
+    .map(([, , code = ""]) =>
+      code.replaceAll("http://127.0.0.1:8222", server.baseUrl).replaceAll("/var/lib/instavm", server.stateDirectory),
+    );
 }
 
 test("the README's command lines print what they promise", async () => {
   using user = new ShellUser(server);
   const [commandLine = "", http = ""] = snippets("sh");
   const typed = await user.types(`set -e\n${commandLine}`);
-  expect(typed).toMatchObject({ exitCode: 0, stdout: expect.stringMatching(/^42\n43\n\d+\.\d+.*\n2\nfrom a file or a pipe\n$/) });
+  expect(typed).toMatchObject({
+    exitCode: 0,
+    stdout: expect.stringMatching(/^42\n43\n\d+\.\d+.*\n2\nfrom a file or a pipe\n$/),
+  });
   const called = await user.types(`set -e\n${http}`);
   expect(called.exitCode).toBe(0);
   expect(called.stdout).toContain('"stdout":"42\\n"');

@@ -27,7 +27,9 @@ test("a session whose VM is killed says so, and its next execute gets a fresh VM
   const { sessionId, vmId } = await server.client.createSession();
   await server.client.execute(sessionId, "lost = 1");
   for (const pid of server.vmPids()) process.kill(pid, "SIGKILL");
-  await expect.poll(async () => (await server.client.sessionStatus(sessionId)).vmAlive, { timeout: 10_000 }).toBe(false);
+  await expect
+    .poll(async () => (await server.client.sessionStatus(sessionId)).vmAlive, { timeout: 10_000 })
+    .toBe(false);
   const result = await server.client.execute(sessionId, "print('lost' in globals())");
   expect(result).toMatchObject({ stdout: "False\n", exitCode: 0 });
   expect(result.vmId).not.toBe(vmId);

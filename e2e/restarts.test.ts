@@ -48,13 +48,23 @@ test("a server that is killed while it creates sessions leaves nothing half-made
     const sessions = await server.client.listSessions();
     expect(sessions.length).toBeGreaterThanOrEqual(1 + answered.length);
     const seen = await witnesses(server, sessions.length);
-    expect(seen, `killed after ${String(delayMs)} ms`).toEqual({ api: seen.api, directories: seen.api, processes: seen.api });
+    expect(seen, `killed after ${String(delayMs)} ms`).toEqual({
+      api: seen.api,
+      directories: seen.api,
+      processes: seen.api,
+    });
     for (const { sessionId } of sessions) {
-      expect(await server.client.execute(sessionId, "print(6 * 7)")).toMatchObject({ stdout: "42\n", vmStart: undefined });
+      expect(await server.client.execute(sessionId, "print(6 * 7)")).toMatchObject({
+        stdout: "42\n",
+        vmStart: undefined,
+      });
       if (sessionId !== kept.sessionId) await server.client.kill(sessionId);
     }
   }
-  expect(await server.client.execute(kept.sessionId, "print(kept)")).toMatchObject({ stdout: "intact\n", vmId: kept.vmId });
+  expect(await server.client.execute(kept.sessionId, "print(kept)")).toMatchObject({
+    stdout: "intact\n",
+    vmId: kept.vmId,
+  });
   expect((await witnesses(server, 1)).directories).toEqual([kept.vmId]);
 });
 
@@ -74,10 +84,17 @@ test.each([
     await lost;
     await server.startAgain();
     const after = await server.client.execute(sessionId, "kept.append(len(kept) + 1); print(kept)", { timeoutS: 60 });
-    expect(after, `killed after ${String(delayMs)} ms`).toMatchObject({ exitCode: 0, vmId, contextLost: false, vmStart: undefined });
+    expect(after, `killed after ${String(delayMs)} ms`).toMatchObject({
+      exitCode: 0,
+      vmId,
+      contextLost: false,
+      vmStart: undefined,
+    });
   }
   expect(await server.client.execute(sessionId, "print(kept)")).toMatchObject({ stdout: "[1, 2, 3, 4, 5, 6]\n" });
-  expect(await server.client.execute(sessionId, "pgrep -fx 'sleep 601'", { language: "bash" })).toMatchObject({ stdout: "" });
+  expect(await server.client.execute(sessionId, "pgrep -fx 'sleep 601'", { language: "bash" })).toMatchObject({
+    stdout: "",
+  });
 });
 
 test("a server that is killed while Bash runs: the next one finds the session, and nothing of that run", async () => {
@@ -86,7 +103,9 @@ test("a server that is killed while Bash runs: the next one finds the session, a
   await server.client.execute(sessionId, "kept = 7");
   const bash = { language: "bash" } as const;
   for (const delayMs of [20, 300, 1500].map((most) => Math.random() * most)) {
-    const lost = expect(server.client.execute(sessionId, "echo begun >> /tmp/log; sleep 602 & sleep 602", bash)).rejects.toThrow();
+    const lost = expect(
+      server.client.execute(sessionId, "echo begun >> /tmp/log; sleep 602 & sleep 602", bash),
+    ).rejects.toThrow();
     await sleep(delayMs);
     await server.crash();
     await lost;
@@ -108,7 +127,12 @@ test("a VM that died while the server was down: its session says so and the next
   await server.stop();
   process.kill(vmProcesses(server).get(String(lost.vmId)) ?? 0, "SIGKILL");
   await server.startAgain();
-  expect(await server.client.sessionStatus(lost.sessionId)).toMatchObject({ exists: true, vmAlive: false, usable: false, vmStatus: "killed" });
+  expect(await server.client.sessionStatus(lost.sessionId)).toMatchObject({
+    exists: true,
+    vmAlive: false,
+    usable: false,
+    vmStatus: "killed",
+  });
   expect(await server.client.sessionStatus(other.sessionId)).toMatchObject({ exists: true, vmAlive: true });
   const fresh = await server.client.execute(lost.sessionId, "print('x' in globals())");
   expect(fresh).toMatchObject({ stdout: "False\n", vmStart: "clone" });
@@ -135,7 +159,9 @@ test("a server that is stopped while calls run answers them and is gone within i
   await using server = await RealServer.start();
   const { sessionId } = await server.client.createSession(small);
   await server.client.execute(sessionId, "kept = 5");
-  const lost = expect(server.client.execute(sessionId, "import time; time.sleep(600)")).rejects.toMatchObject({ code: "unavailable" });
+  const lost = expect(server.client.execute(sessionId, "import time; time.sleep(600)")).rejects.toMatchObject({
+    code: "unavailable",
+  });
   await sleep(300);
   const startedAtMs = performance.now();
   await server.stop();

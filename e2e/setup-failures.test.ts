@@ -30,7 +30,8 @@ test("without QEMU the server says which package brings it", async () => {
   // Everything but QEMU: the directory of Node, and links to the system's programs.
   const programs = join(attempt.directory, "programs");
   mkdirSync(programs);
-  for (const name of readdirSync("/usr/bin").filter((program) => !program.startsWith("qemu"))) symlinkSync(join("/usr/bin", name), join(programs, name));
+  for (const name of readdirSync("/usr/bin").filter((program) => !program.startsWith("qemu")))
+    symlinkSync(join("/usr/bin", name), join(programs, name));
   const failure = await attempt.start({ env: { PATH: `${dirname(process.execPath)}:${programs}` } });
   expect(failure.exitCode).toBe(1);
   expectPlainWords(failure, /^error: .*qemu-system-x86_64/, /^next: {2}.*apt-get install .*qemu-system-x86/);
@@ -74,7 +75,11 @@ test("a state directory that another server uses is named, and that server is no
   const { sessionId } = await server.client.createSession({ vcpuCount: 1, memoryMib: 128 });
   const failure = await attempt.start({ args: ["--state-dir", server.stateDirectory] });
   expect(failure.exitCode).toBe(1);
-  expectPlainWords(failure, new RegExp(`^error: Another server uses .*${server.stateDirectory}`), /^next: {2}.*--state-dir/);
+  expectPlainWords(
+    failure,
+    new RegExp(`^error: Another server uses .*${server.stateDirectory}`),
+    /^next: {2}.*--state-dir/,
+  );
   expect(await server.client.execute(sessionId, "print(1)")).toMatchObject({ stdout: "1\n" });
 });
 
@@ -90,7 +95,11 @@ test("a state directory whose path is too long for sockets is named with the lim
   await using attempt = new ServerAttempt();
   const failure = await attempt.start({ args: ["--state-dir", join(attempt.directory, "x".repeat(90))] });
   expect(failure.exitCode).toBe(1);
-  expectPlainWords(failure, /^error: The state directory .*xxx is too long .* bytes, at most \d+/, /^next: {2}.*--state-dir/);
+  expectPlainWords(
+    failure,
+    /^error: The state directory .*xxx is too long .* bytes, at most \d+/,
+    /^next: {2}.*--state-dir/,
+  );
 });
 
 test("a state directory that cannot be made is named", async () => {

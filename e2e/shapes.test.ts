@@ -13,7 +13,8 @@ afterAll(async () => {
   await server[Symbol.asyncDispose]();
 });
 
-const look = "nproc; awk '/MemTotal/ {print int($2 / 1024)}' /proc/meminfo; python3 -c 'import os; print(os.cpu_count())'";
+const look =
+  "nproc; awk '/MemTotal/ {print int($2 / 1024)}' /proc/meminfo; python3 -c 'import os; print(os.cpu_count())'";
 
 test.each([
   [1, 128],
@@ -38,7 +39,11 @@ test.each([
 
 test("all of a large memory can be used", async () => {
   const { sessionId } = await server.client.createSession({ vcpuCount: 4, memoryMib: 2048 });
-  const used = await server.client.execute(sessionId, "block = bytearray(1500 << 20)\nfor at in range(0, len(block), 4096): block[at] = 1\nprint(len(block) >> 20)", { timeoutS: 120 });
+  const used = await server.client.execute(
+    sessionId,
+    "block = bytearray(1500 << 20)\nfor at in range(0, len(block), 4096): block[at] = 1\nprint(len(block) >> 20)",
+    { timeoutS: 120 },
+  );
   expect(used).toMatchObject({ stdout: "1500\n", outOfMemory: false });
   await server.client.kill(sessionId);
 });
@@ -68,7 +73,10 @@ test("the environment of a session is seen in Python and in Bash", async () => {
   const env = { WHO: "clone", EMPTY: "", TEXT: "a b 'c' $d\nä" };
   const { sessionId, start } = await server.client.createSession({ env });
   expect(start).toBe("clone");
-  const python = await server.client.execute(sessionId, "import os; print([os.environ.get(name) for name in ('WHO', 'EMPTY', 'TEXT')])");
+  const python = await server.client.execute(
+    sessionId,
+    "import os; print([os.environ.get(name) for name in ('WHO', 'EMPTY', 'TEXT')])",
+  );
   expect(python.stdout).toBe(`['clone', '', "a b 'c' $d\\nä"]\n`);
   const bash = await server.client.execute(sessionId, 'echo "$WHO ${EMPTY-unset} $TEXT"', { language: "bash" });
   expect(bash.stdout).toBe("clone  a b 'c' $d\nä\n");

@@ -39,7 +39,11 @@ export function launcherPid(server: RealServer): number {
  * Resolves as soon as API, directories and processes name the same VMs and these are so many; after the deadline with
  * what they name then. VMs of the pool are in no list of clients: they count as agreed when `pooled` allows for them.
  */
-export async function witnesses(server: RealServer, count: number, options: { readonly pooled?: number } = {}): Promise<Witnesses> {
+export async function witnesses(
+  server: RealServer,
+  count: number,
+  options: { readonly pooled?: number } = {},
+): Promise<Witnesses> {
   const deadline = performance.now() + 30_000;
   for (;;) {
     const seen = await look(server);
@@ -61,7 +65,11 @@ async function look(server: RealServer): Promise<Witnesses> {
 }
 
 /** Resolves when the condition holds; throws what it was about after the deadline. */
-export async function until(what: string, condition: () => boolean | Promise<boolean>, timeoutMs = 60_000): Promise<void> {
+export async function until(
+  what: string,
+  condition: () => boolean | Promise<boolean>,
+  timeoutMs = 60_000,
+): Promise<void> {
   const deadline = performance.now() + timeoutMs;
   while (!(await condition())) {
     if (performance.now() > deadline) throw new Error(`after ${String(timeoutMs)} ms not yet: ${what}`);

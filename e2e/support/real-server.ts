@@ -84,7 +84,15 @@ export class RealServer implements AsyncDisposable {
   async startAgain(): Promise<void> {
     const log = openSync(this.#logPath, "a");
     const { poolSize = 0, flags = [], env = {} } = this.#options;
-    const args = ["--listen", this.#listen, "--state-dir", this.stateDirectory, "--pool-size", String(poolSize), ...flags];
+    const args = [
+      "--listen",
+      this.#listen,
+      "--state-dir",
+      this.stateDirectory,
+      "--pool-size",
+      String(poolSize),
+      ...flags,
+    ];
     const child = spawn(process.execPath, [serverProgram, "serve", ...args], {
       stdio: ["ignore", log, log],
       env: { ...process.env, ...env },
@@ -164,7 +172,9 @@ export class RealServer implements AsyncDisposable {
 
   /** It would end by itself after a minute of idleness. */
   async #endLauncher(): Promise<void> {
-    const launcher = processesOf(this.stateDirectory).find(({ commandLine }) => /^\S*instavm-launcher/.test(commandLine));
+    const launcher = processesOf(this.stateDirectory).find(({ commandLine }) =>
+      /^\S*instavm-launcher/.test(commandLine),
+    );
     if (launcher !== undefined) process.kill(launcher.pid, "SIGTERM");
     await sleep(50);
   }

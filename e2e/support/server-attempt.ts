@@ -65,5 +65,12 @@ export class ServerAttempt implements AsyncDisposable {
 
 function asUser(uid: number): readonly string[] {
   const reading = "+dac_read_search";
-  return ["setpriv", `--reuid=${String(uid)}`, `--regid=${String(uid)}`, "--clear-groups", `--inh-caps=${reading}`, `--ambient-caps=${reading}`];
+  return [
+    "setpriv",
+    `--reuid=${String(uid)}`,
+    `--regid=${String(uid)}`,
+    "--clear-groups",
+    `--inh-caps=${reading}`,
+    `--ambient-caps=${reading}`,
+  ];
 }

@@ -17,7 +17,9 @@ export function processesOf(directory: string): readonly OwnedProcess[] {
 
 /** All that runs in, is mounted under or listens in a directory, one readable line each. */
 export function tracesOf(directory: string): readonly string[] {
-  const processes = processesOf(directory).map(({ pid, commandLine }) => `process ${String(pid)}: ${commandLine.slice(0, 200)}`);
+  const processes = processesOf(directory).map(
+    ({ pid, commandLine }) => `process ${String(pid)}: ${commandLine.slice(0, 200)}`,
+  );
   const mounts = linesWith("/proc/self/mountinfo", directory).map((line) => `mount: ${line}`);
   const sockets = linesWith("/proc/net/unix", directory).map((line) => `socket: ${line}`);
   return [...processes, ...mounts, ...sockets];

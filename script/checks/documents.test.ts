@@ -7,7 +7,8 @@ import { runners } from "../src/testing/runners.ts";
 const documents = repositoryFiles((path) => path.endsWith(".md"));
 /** All that can define a flag or a variable. */
 const programs = repositoryFiles(
-  (path) => /^(apps|packages|guest|launcher|script|bin|bench)\//.test(path) && !/\.(md|json)$/.test(path) && !isTestCode(path),
+  (path) =>
+    /^(apps|packages|guest|launcher|script|bin|bench)\//.test(path) && !/\.(md|json)$/.test(path) && !isTestCode(path),
 )
   .map((file) => file.text)
   .join("\n");
@@ -34,7 +35,8 @@ test("every link to a file leads somewhere", () => {
 });
 
 test("every path of the repository that is named exists", () => {
-  const path = /(?<![\w./<-])((?:apps|packages|sdk|guest|launcher|protocol|e2e|bench|docs|script|bin|\.ci)\/[\w./-]*\w)/g;
+  const path =
+    /(?<![\w./<-])((?:apps|packages|sdk|guest|launcher|protocol|e2e|bench|docs|script|bin|\.ci)\/[\w./-]*\w)/g;
   const isPlaceholder = (found: string): boolean => /NNN|foo/.test(found);
   // From the root, or from the document's own folder.
   const exists = (found: string, document: string): boolean =>
@@ -53,8 +55,7 @@ test("every flag that a document passes to one of our programs exists", () => {
   );
   expect(flags.length).toBeGreaterThan(3);
   // As the CLI declares it (`--code <`), as parseArgs does (`"state-dir"`), or as a script's `case` does.
-  const isDeclared = (flag: string): boolean =>
-    programs.includes(flag) || programs.includes(`"${flag.slice(2)}"`);
+  const isDeclared = (flag: string): boolean => programs.includes(flag) || programs.includes(`"${flag.slice(2)}"`);
   expect(flags.filter(({ flag }) => !isDeclared(flag))).toEqual([]);
 });
 
@@ -65,5 +66,12 @@ test("every environment variable that is named is read", () => {
 test("every name given to script/test is one that it knows", () => {
   const known = new Set(runners.flatMap((runner) => [runner.name, runner.group]));
   const given = /script\/test ((?:[a-z-]+ ?)+)`/g;
-  expect(untrue(given, (names) => names.trim().split(" ").every((name) => known.has(name)))).toEqual([]);
+  expect(
+    untrue(given, (names) =>
+      names
+        .trim()
+        .split(" ")
+        .every((name) => known.has(name)),
+    ),
+  ).toEqual([]);
 });

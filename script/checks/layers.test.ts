@@ -2,7 +2,14 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { rooms, testImports } from "../src/rooms.ts";
-import { importsOf, isTestCode, repositoryFiles, repositoryPaths, rootDirectory, withoutComments } from "../src/sources.ts";
+import {
+  importsOf,
+  isTestCode,
+  repositoryFiles,
+  repositoryPaths,
+  rootDirectory,
+  withoutComments,
+} from "../src/sources.ts";
 
 const sources = repositoryFiles((path) => path.endsWith(".ts"));
 

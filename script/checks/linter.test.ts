@@ -22,7 +22,10 @@ const project = mkdtempSync(join(tmpdir(), "instavm-lint-"));
 let report = "";
 
 beforeAll(() => {
-  writeFileSync(join(project, "tsconfig.json"), JSON.stringify({ compilerOptions: { strict: true, target: "es2024" } }));
+  writeFileSync(
+    join(project, "tsconfig.json"),
+    JSON.stringify({ compilerOptions: { strict: true, target: "es2024" } }),
+  );
   for (const [rule, text] of Object.entries(offences)) writeFileSync(join(project, `${rule}.ts`), `${text}\n`);
   writeFileSync(join(project, "cycle-a.ts"), 'import type { B } from "./cycle-b.ts";\nexport type A = B | 1;\n');
   writeFileSync(join(project, "cycle-b.ts"), 'import type { A } from "./cycle-a.ts";\nexport type B = A[];\n');

@@ -40,7 +40,10 @@ test("no file says only that it holds things", () => {
 });
 
 test("temporary files carry the project's name, so that a leak can be found", () => {
-  const callers = linesMatching(/\bmkdtemp(Sync)?\(.*\btmpdir\(/, repositoryFiles((path) => path.endsWith(".ts")));
+  const callers = linesMatching(
+    /\bmkdtemp(Sync)?\(.*\btmpdir\(/,
+    repositoryFiles((path) => path.endsWith(".ts")),
+  );
   expect(callers.length).toBeGreaterThan(3);
   expect(callers.filter((line) => !line.includes("instavm-"))).toEqual([]);
 });

@@ -36,7 +36,9 @@ export function isTestCode(path: string): boolean {
 
 /** TypeScript that runs in production: no tests, no development-only packages. */
 export function isProductCode(path: string): boolean {
-  return /^(packages\/(?!testkit\/)[a-z-]+|apps\/[a-z-]+|sdk\/typescript)\/src\/.*\.ts$/.test(path) && !isTestCode(path);
+  return (
+    /^(packages\/(?!testkit\/)[a-z-]+|apps\/[a-z-]+|sdk\/typescript)\/src\/.*\.ts$/.test(path) && !isTestCode(path)
+  );
 }
 
 /** Source text without comments; string contents stay. Lines keep their numbers. */

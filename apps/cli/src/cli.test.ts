@@ -192,7 +192,10 @@ function writeConfig(user: TerminalUser, profile: unknown): void {
 test("help and version end with 0 on stdout", async () => {
   using user = new TerminalUser();
   expect((await user.types(["--help"])).stdout).toContain('$ instavm execute --code "');
-  expect(await user.types(["--version"])).toMatchObject({ exitCode: 0, stdout: expect.stringMatching(/^\d+\.\d+\.\d+\n$/) });
+  expect(await user.types(["--version"])).toMatchObject({
+    exitCode: 0,
+    stdout: expect.stringMatching(/^\d+\.\d+\.\d+\n$/),
+  });
 });
 
 test("a reader that leaves early is no failure", async () => {

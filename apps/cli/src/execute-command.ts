@@ -64,7 +64,9 @@ async function inRememberedSession(run: Run): Promise<ExecuteResult> {
 async function inNewSession(run: Run): Promise<ExecuteResult> {
   say("starting a microVM");
   const started = performance.now();
-  const session = await run.client.createSession(run.execute.signal === undefined ? {} : { signal: run.execute.signal });
+  const session = await run.client.createSession(
+    run.execute.signal === undefined ? {} : { signal: run.execute.signal },
+  );
   say(`vm ready in ${formatMs(performance.now() - started)} | own kernel, no network`);
   run.sessions.remember(run.baseUrl, session.sessionId);
   return await run.client.execute(session.sessionId, run.code, run.execute);

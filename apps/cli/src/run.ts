@@ -30,6 +30,7 @@ async function exitCodeOf(error: unknown): Promise<number> {
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : usageExitCode;
   const { InstaVmError } = await import("instavm");
   if (error instanceof InstaVmError) sayError(error.message, error.next);
-  else sayError(error instanceof Error ? (error.stack ?? error.message) : String(error), "This is a defect: report it.");
+  else
+    sayError(error instanceof Error ? (error.stack ?? error.message) : String(error), "This is a defect: report it.");
   return 1;
 }

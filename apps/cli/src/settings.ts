@@ -53,9 +53,13 @@ export function readSettings(options: ServerOptions, surroundings: Surroundings)
     (isThisMachine(baseUrl) ? readTextFile(adminKeyPath)?.trim() : undefined);
   if (apiKey !== undefined && apiKey !== "") return { baseUrl, apiKey };
   const place = isThisMachine(baseUrl) ? `, nor a readable ${adminKeyPath}` : "";
-  throw new InstaVmError("unauthorized", `There is no API key for ${baseUrl}: no --api-key, no INSTAVM_API_KEY, none in the config file${place}.`, {
-    next: "Pass --api-key. A server writes its first key to admin-key in its state directory.",
-  });
+  throw new InstaVmError(
+    "unauthorized",
+    `There is no API key for ${baseUrl}: no --api-key, no INSTAVM_API_KEY, none in the config file${place}.`,
+    {
+      next: "Pass --api-key. A server writes its first key to admin-key in its state directory.",
+    },
+  );
 }
 
 /** The active profile of `config.json`; a file that is not there or not understood counts as empty. */

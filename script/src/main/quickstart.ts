@@ -1,7 +1,15 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { InstaVmError } from "instavm";
 import type { CreatedSession, ExecuteResult, InstaVm } from "instavm";
-import { adminClient, endOfLog, isAnswering, launcherOf, localServer, runningPid, startInBackground } from "../local-server.ts";
+import {
+  adminClient,
+  endOfLog,
+  isAnswering,
+  launcherOf,
+  localServer,
+  runningPid,
+  startInBackground,
+} from "../local-server.ts";
 import type { LocalServer } from "../local-server.ts";
 
 /** `script/quickstart` after the setup: a server, a VM, real Python and Bash through the HTTP API. */
@@ -40,11 +48,17 @@ async function startServer(server: LocalServer): Promise<void> {
   console.log(`→ server, pid ${String(pid)}`);
   for (let lastSaid = started; !(await isAnswering(server)); await sleep(100)) {
     if (runningPid(server) === undefined) {
-      throw new InstaVmError("host_setup", `The server ended at its start. The end of ${server.logPath}:\n${endOfLog(server, 10)}`);
+      throw new InstaVmError(
+        "host_setup",
+        `The server ended at its start. The end of ${server.logPath}:\n${endOfLog(server, 10)}`,
+      );
     }
     const now = performance.now();
     if (now - started > readyWithinMs) {
-      throw new InstaVmError("host_setup", `The server does not answer at ${server.baseUrl} after ${seconds(now - started)}; its log is ${server.logPath}.`);
+      throw new InstaVmError(
+        "host_setup",
+        `The server does not answer at ${server.baseUrl} after ${seconds(now - started)}; its log is ${server.logPath}.`,
+      );
     }
     if (now - lastSaid > 10_000) {
       lastSaid = now;
@@ -74,7 +88,9 @@ async function runCode(client: InstaVm): Promise<void> {
 async function createSession(client: InstaVm): Promise<Timed<CreatedSession>> {
   const started = performance.now();
   const progress = setInterval(() => {
-    console.log(`  VM, ${seconds(performance.now() - started)}: the first one is booted and warmed, all later ones are copies`);
+    console.log(
+      `  VM, ${seconds(performance.now() - started)}: the first one is booted and warmed, all later ones are copies`,
+    );
   }, 5000);
   try {
     const created = await timed(() => client.createSession());

@@ -1,6 +1,14 @@
 import { rmSync } from "node:fs";
 import { join } from "node:path";
-import { adminClient, endProcess, forgetPid, isAnswering, launcherOf, localServer, runningPid } from "../local-server.ts";
+import {
+  adminClient,
+  endProcess,
+  forgetPid,
+  isAnswering,
+  launcherOf,
+  localServer,
+  runningPid,
+} from "../local-server.ts";
 import type { LocalServer } from "../local-server.ts";
 
 /** `script/stop`: ends the server that `script/quickstart` started, the admin key's sessions, the pool and the launcher. */
@@ -11,13 +19,19 @@ async function stop(server: LocalServer): Promise<void> {
   const pid = runningPid(server);
   if (pid === undefined) {
     const answers = await isAnswering(server);
-    console.log(answers ? `The server at ${server.baseUrl} was not started by script/quickstart: stop it where it runs.` : "No server runs.");
+    console.log(
+      answers
+        ? `The server at ${server.baseUrl} was not started by script/quickstart: stop it where it runs.`
+        : "No server runs.",
+    );
     process.exitCode = answers ? 1 : 0;
     return;
   }
   await endSessions(server);
   if (!(await endProcess(pid, 30_000))) {
-    console.error(`error: the server, pid ${String(pid)}, still runs 30 s after SIGTERM.\nnext:  kill -9 ${String(pid)}`);
+    console.error(
+      `error: the server, pid ${String(pid)}, still runs 30 s after SIGTERM.\nnext:  kill -9 ${String(pid)}`,
+    );
     process.exitCode = 1;
     return;
   }
@@ -40,7 +54,9 @@ async function endLauncher(server: LocalServer): Promise<void> {
   if (launcher === undefined) return;
   if (launcher.vmPids.length > 0) {
     const vms = `VMs of other keys' sessions (pids ${launcher.vmPids.join(", ")})`;
-    console.log(`Left running: launcher (pid ${String(launcher.pid)}) with ${vms}; a server on ${server.stateDirectory} finds them again.`);
+    console.log(
+      `Left running: launcher (pid ${String(launcher.pid)}) with ${vms}; a server on ${server.stateDirectory} finds them again.`,
+    );
     return;
   }
   await endProcess(launcher.pid, 10_000);

@@ -27,7 +27,11 @@ export const runners: readonly Runner[] = [
   check("rust-lint", ["cargo", "clippy", "--locked", "--all-targets", "--quiet", "--", "-D", "warnings"]),
   vitest("checks", "static"),
   vitest("unit", "quick"),
-  { name: "rust", group: "quick", run: async () => tallyOfCargo(await runProgram(["cargo", "test", "--locked"], true)) },
+  {
+    name: "rust",
+    group: "quick",
+    run: async () => tallyOfCargo(await runProgram(["cargo", "test", "--locked"], true)),
+  },
   {
     name: "python",
     group: "quick",
@@ -68,4 +72,3 @@ function vitest(project: string, group: Runner["group"]): Runner {
     },
   };
 }
-
