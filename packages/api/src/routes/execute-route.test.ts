@@ -109,8 +109,10 @@ describe("POST /execute", () => {
     server.sessions.behaviour = async () => ({ stdout });
     const answer = await server.post("/execute", { session_id: await withSession(server), command: "cat" });
     const stalls = watchForStalls();
+    const startedAt = performance.now();
     const answerText = await answer.text();
-    expect(stalls.longestMs()).toBeLessThan(300);
+    // A share and not a time: on a busy machine both grow.
+    expect(stalls.longestMs()).toBeLessThan((performance.now() - startedAt) / 2);
     const result = executeResponseSchema.parse(JSON.parse(answerText));
     expect(result.stdout === stdout.toString()).toBe(true);
     expect(result.output === result.stdout).toBe(true);
