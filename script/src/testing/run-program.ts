@@ -25,7 +25,9 @@ export async function runProgram(argv: readonly string[], show = false): Promise
       if (show) process.stdout.write(chunk);
     });
   }
-  const stop = (): void => {
+  let stoppedBy: NodeJS.Signals | undefined;
+  const stop = (signal: NodeJS.Signals): void => {
+    stoppedBy = signal;
     child.kill("SIGTERM");
   };
   process.once("SIGINT", stop).once("SIGTERM", stop);
@@ -39,5 +41,7 @@ export async function runProgram(argv: readonly string[], show = false): Promise
     });
   });
   process.off("SIGINT", stop).off("SIGTERM", stop);
+  // Once the child has tidied up, the signal does to us what it was meant to: nothing more is run.
+  if (stoppedBy !== undefined) process.kill(process.pid, stoppedBy);
   return { exitCode, output: chunks.join(""), seconds: (performance.now() - started) / 1000 };
 }
