@@ -47,25 +47,33 @@ async function expectOneMoreBuild(damage: () => Promise<void>): Promise<void> {
   expect(statSync(join(template(), "mem")).size).toBe(128 << 20);
 }
 
-test("what a killed server had half-built is cleared away", async () => {
-  const lost = expect(create()).rejects.toThrow();
-  await expect.poll(() => cache.templates(), { timeout: 60_000 }).toEqual([expect.stringMatching(/^\.draft-/)]);
-  await server.crash();
-  await lost;
-  expect(cache.templates()).toEqual([expect.stringMatching(/^\.draft-/)]);
-  await server.startAgain();
-  expect(cache.templates()).toEqual([]);
-  expect(server.vmPids()).toEqual([]);
-}, buildsMs);
+test(
+  "what a killed server had half-built is cleared away",
+  async () => {
+    const lost = expect(create()).rejects.toThrow();
+    await expect.poll(() => cache.templates(), { timeout: 60_000 }).toEqual([expect.stringMatching(/^\.draft-/)]);
+    await server.crash();
+    await lost;
+    expect(cache.templates()).toEqual([expect.stringMatching(/^\.draft-/)]);
+    await server.startAgain();
+    expect(cache.templates()).toEqual([]);
+    expect(server.vmPids()).toEqual([]);
+  },
+  buildsMs,
+);
 
-test("a whole template is used by the next server", async () => {
-  await create();
-  const before = builds();
-  await server.stop();
-  await server.startAgain();
-  expect(await server.client.execute(await create(), "print(6 * 7)")).toMatchObject({ stdout: "42\n" });
-  expect(builds()).toBe(before);
-}, buildsMs);
+test(
+  "a whole template is used by the next server",
+  async () => {
+    await create();
+    const before = builds();
+    await server.stop();
+    await server.startAgain();
+    expect(await server.client.execute(await create(), "print(6 * 7)")).toMatchObject({ stdout: "42\n" });
+    expect(builds()).toBe(before);
+  },
+  buildsMs,
+);
 
 const damages: readonly (readonly [string, (path: string) => void])[] = [
   ["a damaged manifest", (path) => writeFileSync(join(path, "manifest.json"), "{ half")],
@@ -73,17 +81,25 @@ const damages: readonly (readonly [string, (path: string) => void])[] = [
   ["half its memory", (path) => truncateSync(join(path, "mem"), 64 << 20)],
 ];
 
-test.each(damages)("a template with %s is built anew by the next server", async (_, damage) => {
-  await expectOneMoreBuild(async () => {
-    await server.stop();
-    damage(template());
-    await server.startAgain();
-  });
-}, buildsMs);
+test.each(damages)(
+  "a template with %s is built anew by the next server",
+  async (_, damage) => {
+    await expectOneMoreBuild(async () => {
+      await server.stop();
+      damage(template());
+      await server.startAgain();
+    });
+  },
+  buildsMs,
+);
 
-test("a template that vanishes under a running server is built anew, and the VMs cloned from it live on", async () => {
-  const earlier = await create();
-  await server.client.execute(earlier, "x = 1");
-  await expectOneMoreBuild(async () => rmSync(join(template(), "mem")));
-  expect(await server.client.execute(earlier, "print(x)")).toMatchObject({ stdout: "1\n" });
-}, buildsMs);
+test(
+  "a template that vanishes under a running server is built anew, and the VMs cloned from it live on",
+  async () => {
+    const earlier = await create();
+    await server.client.execute(earlier, "x = 1");
+    await expectOneMoreBuild(async () => rmSync(join(template(), "mem")));
+    expect(await server.client.execute(earlier, "print(x)")).toMatchObject({ stdout: "1\n" });
+  },
+  buildsMs,
+);

@@ -30,13 +30,19 @@ test("thirty sandboxes at once are each right, and nothing is left of them", asy
   const sessions = await Promise.all(
     numbers.map(async (number) => {
       const { sessionId } = await server.client.createSession(small);
-      const set = await server.client.execute(sessionId, `mine = ${String(number)}; print(mine * mine)`, { timeoutS: 120 });
+      const set = await server.client.execute(sessionId, `mine = ${String(number)}; print(mine * mine)`, {
+        timeoutS: 120,
+      });
       expect(set).toMatchObject({ stdout: `${String(number * number)}\n`, exitCode: 0 });
       return sessionId;
     }),
   );
   expect((await witnesses(server, 30)).processes).toHaveLength(30);
-  const kept = await Promise.all(sessions.map(async (sessionId) => (await server.client.execute(sessionId, "print(mine)", { timeoutS: 120 })).stdout));
+  const kept = await Promise.all(
+    sessions.map(
+      async (sessionId) => (await server.client.execute(sessionId, "print(mine)", { timeoutS: 120 })).stdout,
+    ),
+  );
   expect(kept).toEqual(numbers.map((number) => `${String(number)}\n`));
   await Promise.all(sessions.map(async (sessionId) => await server.client.kill(sessionId)));
   expect(await witnesses(server, 0)).toEqual(none);
@@ -62,25 +68,33 @@ function sessionIdOf(outcome: unknown): string {
 test.each([
   ["python", "import subprocess; subprocess.run(['sleep', '603'])"],
   ["bash", "sleep 603 & sleep 603"],
-] as const)("a client that goes away while its %s code runs: the code ends in the VM, the session stays", async (language, code) => {
-  const { sessionId } = await server.client.createSession(small);
-  await server.client.execute(sessionId, "kept = 1");
-  const gone = new AbortController();
-  const lost = expect(server.client.execute(sessionId, code, { language, signal: gone.signal, timeoutS: 600 })).rejects.toThrow("the client went away");
-  const count = async (): Promise<string> => (await server.client.execute(sessionId, "pgrep -cfx 'sleep 603'", { language: "bash" })).stdout;
-  await until("the code runs", async () => (await count()) !== "0\n");
-  gone.abort(new Error("the client went away"));
-  await lost;
-  await until("the code has ended", async () => (await count()) === "0\n");
-  expect(await server.client.execute(sessionId, "print(kept)")).toMatchObject({ stdout: "1\n", contextLost: false });
-  await server.client.kill(sessionId);
-  expect(await witnesses(server, 0)).toEqual(none);
-});
+] as const)(
+  "a client that goes away while its %s code runs: the code ends in the VM, the session stays",
+  async (language, code) => {
+    const { sessionId } = await server.client.createSession(small);
+    await server.client.execute(sessionId, "kept = 1");
+    const gone = new AbortController();
+    const lost = expect(
+      server.client.execute(sessionId, code, { language, signal: gone.signal, timeoutS: 600 }),
+    ).rejects.toThrow("the client went away");
+    const count = async (): Promise<string> =>
+      (await server.client.execute(sessionId, "pgrep -cfx 'sleep 603'", { language: "bash" })).stdout;
+    await until("the code runs", async () => (await count()) !== "0\n");
+    gone.abort(new Error("the client went away"));
+    await lost;
+    await until("the code has ended", async () => (await count()) === "0\n");
+    expect(await server.client.execute(sessionId, "print(kept)")).toMatchObject({ stdout: "1\n", contextLost: false });
+    await server.client.kill(sessionId);
+    expect(await witnesses(server, 0)).toEqual(none);
+  },
+);
 
 test("a session that is killed while its code runs: the call says so and nothing is left", async () => {
   const { sessionId } = await server.client.createSession(small);
   const pids = [...vmProcesses(server).values()];
-  const lost = expect(server.client.execute(sessionId, "import time; time.sleep(600)", { timeoutS: 600 })).rejects.toMatchObject({ code: "session_not_found" });
+  const lost = expect(
+    server.client.execute(sessionId, "import time; time.sleep(600)", { timeoutS: 600 }),
+  ).rejects.toMatchObject({ code: "session_not_found" });
   await sleep(300);
   await server.client.kill(sessionId);
   await lost;
@@ -91,7 +105,9 @@ test("a session that is killed while its code runs: the call says so and nothing
 test("a sandbox whose process is killed leaves nothing, and its session can be killed", async () => {
   const { sessionId, vmId } = await server.client.createSession(small);
   process.kill(vmProcesses(server).get(String(vmId)) ?? 0, "SIGKILL");
-  await until("its directory is gone", () => tracesOf(server.stateDirectory).every((line) => !line.includes(String(vmId))));
+  await until("its directory is gone", () =>
+    tracesOf(server.stateDirectory).every((line) => !line.includes(String(vmId))),
+  );
   expect(await server.client.sessionStatus(sessionId)).toMatchObject({ exists: true, vmAlive: false });
   await server.client.kill(sessionId);
   expect(await witnesses(server, 0)).toEqual(none);
@@ -109,7 +125,12 @@ test("a server that served all of this has let go of every descriptor, process a
   await until("as many open files as before", () => openFiles(pid) <= before + 2);
   expect(await witnesses(server, 0)).toEqual(none);
   const names = readdirSync(server.stateDirectory).toSorted();
-  expect(names.filter((name) => !/^(admin-key|launcher\.(lock|log|sock)|records\.db(-shm|-wal)?|server\.(lock(-journal)?|log)|vms)$/.test(name))).toEqual([]);
+  expect(
+    names.filter(
+      (name) =>
+        !/^(admin-key|launcher\.(lock|log|sock)|records\.db(-shm|-wal)?|server\.(lock(-journal)?|log)|vms)$/.test(name),
+    ),
+  ).toEqual([]);
 });
 
 async function serverProcess(): Promise<{ pid: number }> {
@@ -123,13 +144,17 @@ function openFiles(pid: number): number {
 }
 
 test("a server that ended leaves no process, mount, socket or file of its own", async () => {
-  const before = readdirSync(tmpdir()).filter((name) => name.startsWith("instavm-")).toSorted();
+  const before = readdirSync(tmpdir())
+    .filter((name) => name.startsWith("instavm-"))
+    .toSorted();
   const other = await RealServer.start({ poolSize: 1 });
   const { stateDirectory } = other;
   const { sessionId } = await other.client.createSession(small);
   await other.client.execute(sessionId, "open('/tmp/x', 'w').write('x' * 1000000)");
   await other[Symbol.asyncDispose]();
   expect(tracesOf(stateDirectory)).toEqual([]);
-  const after = readdirSync(tmpdir()).filter((name) => name.startsWith("instavm-")).toSorted();
+  const after = readdirSync(tmpdir())
+    .filter((name) => name.startsWith("instavm-"))
+    .toSorted();
   expect(after.filter((name) => !before.includes(name) && stateDirectory.endsWith(name))).toEqual([]);
 });
