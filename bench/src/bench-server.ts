@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { HttpClient } from "./http-client.ts";
 import { endLauncher } from "./launcher-end.ts";
+import { vmPids } from "./process-figures.ts";
 
 /** A real server of its own for one suite: own state, the machine's image and template cache. */
 export interface BenchServer extends AsyncDisposable {
@@ -69,6 +70,8 @@ export async function startBenchServer(options: BenchServerOptions): Promise<Ben
       if (child.exitCode === null) await killSessions(client);
       client[Symbol.dispose]();
       await stop();
+      // A suite that stopped its server has left the sandboxes to nobody.
+      for (const vmPid of (await vmPids(stateDir)).values()) process.kill(vmPid, "SIGKILL");
       await endLauncher(stateDir);
       await rm(stateDir, { recursive: true, force: true });
     },

@@ -31,7 +31,7 @@ export async function residentMib(pid: number): Promise<number> {
 /** Pids of the VM processes of one state directory, by VM id. */
 export async function vmPids(stateDir: string): Promise<ReadonlyMap<string, number>> {
   const pids = new Map<string, number>();
-  for (const vmId of await readdir(`${stateDir}/vms`)) {
+  for (const vmId of await readdir(`${stateDir}/vms`).catch(() => [])) {
     const text = await readFile(`${stateDir}/vms/${vmId}/process.json`, "utf8").catch(() => undefined);
     if (text === undefined) continue;
     const record: unknown = JSON.parse(text);
