@@ -19,19 +19,23 @@ afterAll(async () => {
   await server[Symbol.asyncDispose]();
 });
 
-test("200 MiB of output from Bash and 80 MiB from Python are cut at 64 MiB, and that is said", { timeout: 400_000 }, async () => {
-  await using session = await TestSession.open(server);
-  const bash = await session.bash("yes 0123456789abcde | head -c 200M; echo end >&2", long);
-  expect(bash).toMatchObject({ exitCode: 0, truncated: true, timedOut: false, stderr: "end\n" });
-  expect(bash.stdout).toHaveLength(limitBytes);
-  expect(bash.stdout.slice(-16)).toBe("0123456789abcde\n");
-  const python = await session.python("for _ in range(80): print('x' * (1 << 20), end='')", long);
-  expect(python).toMatchObject({ exitCode: 0, truncated: true, timedOut: false, stderr: "" });
-  expect(python.stdout).toHaveLength(limitBytes);
-  expect(await session.python("print('ok')")).toMatchObject({ stdout: "ok\n", truncated: false });
-  // One such output, its answer on the way, and what the server needs anyway.
-  expect(peakMemoryMib(server)).toBeLessThan(800);
-});
+test(
+  "200 MiB of output from Bash and 80 MiB from Python are cut at 64 MiB, and that is said",
+  { timeout: 400_000 },
+  async () => {
+    await using session = await TestSession.open(server);
+    const bash = await session.bash("yes 0123456789abcde | head -c 200M; echo end >&2", long);
+    expect(bash).toMatchObject({ exitCode: 0, truncated: true, timedOut: false, stderr: "end\n" });
+    expect(bash.stdout).toHaveLength(limitBytes);
+    expect(bash.stdout.slice(-16)).toBe("0123456789abcde\n");
+    const python = await session.python("for _ in range(80): print('x' * (1 << 20), end='')", long);
+    expect(python).toMatchObject({ exitCode: 0, truncated: true, timedOut: false, stderr: "" });
+    expect(python.stdout).toHaveLength(limitBytes);
+    expect(await session.python("print('ok')")).toMatchObject({ stdout: "ok\n", truncated: false });
+    // One such output, its answer on the way, and what the server needs anyway.
+    expect(peakMemoryMib(server)).toBeLessThan(800);
+  },
+);
 
 test("output of 64 MiB less one byte arrives whole", async () => {
   await using session = await TestSession.open(server);
