@@ -24,6 +24,9 @@ use crate::sys::kernel::{Ending, Reaped};
 /// What an interrupted cell gets before its interpreter is killed.
 const INTERRUPT_GRACE: Duration = Duration::from_millis(120);
 const CANCEL_GRACE: Duration = Duration::from_secs(1);
+/// An interrupt that comes before the interpreter has begun the cell is lost: it is sent again after this, then after
+/// twice as long, and so on.
+const FIRST_REPEAT: Duration = Duration::from_millis(100);
 /// Between the end of an interpreter's pipes and its own.
 const DEATH_GRACE: Duration = Duration::from_millis(200);
 /// How long a killed interpreter may take to be gone.
@@ -205,11 +208,20 @@ impl Process<'_> {
                         continue;
                     }
                 };
-                self.interrupt();
-                self.group.kill_since(self.start_ticks, self.pid);
-                break timeout(patience, &mut answer)
-                    .await
-                    .unwrap_or(Stop::Unresponsive);
+                let given_up_at = Instant::now() + patience;
+                let mut pause = FIRST_REPEAT;
+                break loop {
+                    self.interrupt();
+                    self.group.kill_since(self.start_ticks, self.pid);
+                    let rest = given_up_at.saturating_duration_since(Instant::now());
+                    if rest.is_zero() {
+                        break Stop::Unresponsive;
+                    }
+                    if let Ok(stop) = timeout(pause.min(rest), &mut answer).await {
+                        break stop;
+                    }
+                    pause *= 2;
+                };
             }
         };
         // What the cell was starting when it was interrupted.
