@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use rustix::io::Errno;
-use rustix::mount::{mount, MountFlags};
+use rustix::mount::{mount, mount_remount, MountFlags};
 
 use super::{BootError, Step};
 use crate::log;
@@ -98,6 +98,10 @@ pub fn system() -> Result<(), BootError> {
     {
         fs::create_dir_all(at).step(format_args!("make {at}"))?;
         mount(*kind, *at, *kind, *flags, *data).step(format_args!("mount {kind} on {at}"))?;
+    }
+    // devtmpfs takes a size only now. Files in /dev that fill the memory are nobody's to end.
+    if let Err(error) = mount_remount("/dev", NO_SUID, c"mode=0755,size=1m,nr_inodes=4096") {
+        log::warn(format_args!("limit the size of /dev: {error}"));
     }
     for (target, link) in LINKS {
         if Path::new(link).symlink_metadata().is_ok() {
