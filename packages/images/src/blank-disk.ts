@@ -15,9 +15,14 @@ const features = [
   "ext4",
   // The file is new, so all of it is zeros: nothing needs to be wiped, and the guest's kernel has no lazy work left.
   "-E",
-  `discard,lazy_itable_init=0,lazy_journal_init=1,hash_seed=${diskUuid}`,
-  "-J",
-  "size=32",
+  `discard,lazy_itable_init=0,hash_seed=${diskUuid}`,
+  // The disk lives no longer than its VM's memory, so there is never anything to replay. And a journal that meets a
+  // full host disk aborts: the disk is read-only from then on, and who writes hangs on pages that nobody can clean.
+  "-O",
+  "^has_journal",
+  // A write that fails is an error of its writer; the next one may succeed.
+  "-e",
+  "continue",
   "-m",
   "0",
   "-U",

@@ -51,7 +51,8 @@ test("the empty disk is sparse, clean, and leaves no lazy work to the guest", as
   const groups = described.stdout.match(/^Group \d+:.*$/gm) ?? [];
   expect(groups).not.toHaveLength(0);
   expect(groups.filter((group) => !group.includes("ITABLE_ZEROED"))).toEqual([]);
-  expect(described.stdout).toContain("has_journal");
+  expect(described.stdout).not.toContain("has_journal");
+  expect(described.stdout).toMatch(/^Errors behavior: +Continue$/m);
 });
 
 test("another agent is another image, with a new initrd and nothing else", async () => {
