@@ -13,8 +13,16 @@ export class HttpClient implements Disposable {
 
   /** Sends JSON and resolves with the parsed answer; rejects on any status but 200. */
   async call(method: "GET" | "POST", path: string, body?: unknown): Promise<Record<string, unknown>> {
+    return parseObject(await this.#answer(method, path, body));
+  }
+
+  async text(path: string): Promise<string> {
+    return this.#answer("GET", path);
+  }
+
+  async #answer(method: "GET" | "POST", path: string, body?: unknown): Promise<string> {
     const payload = body === undefined ? undefined : JSON.stringify(body);
-    const { promise, resolve, reject } = Promise.withResolvers<Record<string, unknown>>();
+    const { promise, resolve, reject } = Promise.withResolvers<string>();
     const outgoing = request(
       new URL(path, this.#baseUrl),
       {
@@ -38,7 +46,7 @@ export class HttpClient implements Disposable {
             reject(new Error(`${method} ${path} answered ${incoming.statusCode ?? 0}: ${text.slice(0, 500)}`));
             return;
           }
-          resolve(parseObject(text));
+          resolve(text);
         });
       },
     );

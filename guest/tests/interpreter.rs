@@ -455,3 +455,34 @@ fn an_interpreter_that_was_killed_between_cells_is_missed_aloud() {
     assert_eq!(answer.text(), "False\n");
     assert!(answer.errors().contains("signal 9"), "{}", answer.errors());
 }
+
+#[test]
+fn a_cell_that_reaches_an_interpreter_in_its_death_runs_in_the_next_one() {
+    let agent = Agent::start();
+    let mut host = agent.connect();
+    let pid = python(&mut host, "import os; x = 1; print(os.getpid())").text();
+    let signal = |name: &str| {
+        let status = std::process::Command::new("kill")
+            .args([name, pid.trim()])
+            .status()
+            .expect("kill runs");
+        assert!(status.success());
+    };
+    signal("-STOP");
+    let request = cell("print('x' in globals())");
+    let id = host.open(
+        open::Call::RunCode(RunCode {
+            language: Language::Python.into(),
+            ..request
+        }),
+        1 << 20,
+        true,
+    );
+    // Behind its answer the agent has written the cell to the interpreter's pipe.
+    assert!(host.answers());
+    signal("-KILL");
+    let answer = host.finish(id);
+    assert_eq!(answer.text(), "False\n");
+    assert_eq!(answer.code_ended().exit_code, 0);
+    assert!(answer.errors().contains("signal 9"), "{}", answer.errors());
+}

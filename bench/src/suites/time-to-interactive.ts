@@ -10,15 +10,21 @@ const rounds = 15;
 /** Waits until the pool is full and one more second, so that no refill runs beside what is timed. */
 async function waitForFullPool(server: BenchServer): Promise<void> {
   for (let waitedMs = 0; waitedMs < 180_000; waitedMs += 100) {
-    const health = await server.client.call("GET", "/health");
-    const pool = health["pool"];
-    if (typeof pool === "object" && pool !== null && "size" in pool && "ready" in pool && pool.size === pool.ready) {
+    if (await isPoolFull(server)) {
       await sleep(1000);
       return;
     }
     await sleep(100);
   }
   throw new Error("the pool did not fill within 180 s");
+}
+
+async function isPoolFull(server: BenchServer): Promise<boolean> {
+  const metrics = await server.client.text("/metrics");
+  const value = (name: string): string | undefined => new RegExp(`^${name} (\\d+)$`, "m").exec(metrics)?.[1];
+  const size = value("instavm_pool_size");
+  if (size === undefined) throw new Error("GET /metrics has no instavm_pool_size");
+  return value("instavm_pool_ready") === size;
 }
 
 async function poolHits(report: (line: string) => void): Promise<readonly Figure[]> {

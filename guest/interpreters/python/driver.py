@@ -13,6 +13,7 @@ Messages, both ways: u32 length of what follows, u8 type, body; little-endian. A
 
     in   X  execute   u32 cell id, u8 mode (0 Python, 1 detect), the rest: code
     in   A  activate  u32 length, seed; u32 n, n * (string key, string value)
+    in   W  wake      empty; a cell may come soon. Never answered
     out  R  ready     empty; once
     out  D  done      u32 cell id, u8 status (0 ok, 1 exception, 2 exit), i32 exit code, strings: error name, value, traceback
     out  N  not Python: u32 cell id; nothing was executed
@@ -68,7 +69,7 @@ ALLOW_TOP_LEVEL_AWAIT = 0x2000
 CO_COROUTINE = 0x80
 
 READY, DONE, NOT_PYTHON, DISPLAY, ACTIVATED = b"RDNVK"
-EXECUTE, ACTIVATE = b"XA"
+EXECUTE, ACTIVATE, WAKE = b"XAW"
 LAST_OF_CELL = (DONE, NOT_PYTHON)
 STATUS_OK, STATUS_EXCEPTION, STATUS_EXIT = 0, 1, 2
 MODE_DETECT = 1
@@ -379,12 +380,24 @@ _MAYBE_MAGIC = re.compile(r"^[ \t]*(?:[!%]|>>>|In \[)|=[ \t]*[!%]|\?[ \t]*$|\A[ 
 _BANG_LINE = re.compile(r"^([ \t]*)!(.*)$", re.MULTILINE)
 
 
+# One line that starts with a call, as `print(6 * 7)`.
+_ONE_CALL = re.compile(r"\A[^\W\d][\w.]*\([^\n]*\)\s*\Z")
+
+
 class Cell:
     """A compiled cell: statements, then the last expression when there is one."""
 
     __slots__ = ("body", "tail", "future_flags")
 
     def __init__(self, source, filename, flags, tree=None):
+        if tree is None and _ONE_CALL.match(source):
+            # Straight to byte code: the way over a tree of objects takes 10 ms in a fresh clone under emulation.
+            try:
+                self.tail = compile(source, filename, "eval", flags, True)
+                self.body, self.future_flags = None, 0
+                return
+            except SyntaxError:
+                pass
         if tree is None:
             tree = compile(source, filename, "exec", flags | ONLY_AST, True)
         tail = None
@@ -556,8 +569,21 @@ class Driver:
             elif kind == ACTIVATE:
                 self._activate(body)
                 self._wire.send(ACTIVATED)
+            elif kind == WAKE:
+                self._rehearse()
             else:
                 return
+
+    def _rehearse(self):
+        """Goes the way of a short cell without a trace: an emulator translates code when it first runs, and a clone's
+        other vCPU has time for that while it is greeted."""
+        try:
+            cell = Cell("print(6*7)", "<ready>", 0)
+            in_cell(eval, cell.tail, {"__builtins__": builtins, "print": str})
+            self._flush()
+            struct.pack("<IBi", 0, STATUS_OK, 0) + packed(b"")
+        except BaseException:
+            pass  # What a cell broke, the next one is told of.
 
     def _activate(self, body):
         strings = []
@@ -584,7 +610,8 @@ class Driver:
         """Every generator in this process whose state a twin would share."""
         modules = sys.modules
         if "random" in modules:
-            modules["random"].seed(seed)
+            # Of a number: of bytes it would hash first.
+            modules["random"].seed(int.from_bytes(seed, "little"))
         if "tempfile" in modules:
             modules["tempfile"]._name_sequence = None
         if "ssl" in modules:
@@ -714,8 +741,10 @@ class Driver:
                 source = code.decode("utf-8")
             except UnicodeDecodeError:
                 return None
+            # A call is no shell command.
+            is_call = _ONE_CALL.match(source) is not None
             try:
-                tree = compile(source, filename, "exec", self._future_flags | ONLY_AST, True)
+                tree = None if is_call else compile(source, filename, "exec", self._future_flags | ONLY_AST, True)
             except (SyntaxError, ValueError, MemoryError, RecursionError):
                 tree = None
             if tree is not None and self._is_shell_command(tree, source):

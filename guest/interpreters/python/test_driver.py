@@ -226,6 +226,9 @@ class Interpreter:
             time.sleep(0.005)
         return collected
 
+    def wake(self):
+        os.write(self._requests, struct.pack("<IB", 1, ord("W")))
+
     def activate(self, seed, env):
         body = packed(seed) + struct.pack("<I", len(env))
         for key, value in env.items():
@@ -553,6 +556,29 @@ class CellTests:
             self.assertNotEqual(python.run("random.random()").result, first)
             self.assertEqual(python.run("os.environ['INSTAVM_X']").result, "'grün'")
             self.assertEqual(python.run("!echo $INSTAVM_X").out, "grün\n")
+
+    def test_a_wake_up_leaves_no_trace(self):
+        with self.interpreter() as python:
+            python.run("_ = 5; print = print")
+            for _ in range(3):
+                python.wake()
+            result = python.run("print(_, sorted(name for name in globals() if not name.startswith('_')))")
+            self.assertEqual((result.out, result.err, result.displays), ("5 ['print']\n", "", []))
+            python.run("import builtins; builtins.str = builtins.compile = None")
+            python.wake()
+            self.assertEqual(python.run("print('on')").out, "on\n")
+
+    def test_one_line_that_starts_with_a_call_is_run_as_any_other(self):
+        with self.interpreter() as python:
+            python.run("def f(n=1):\n    return n\nasync def g(n=2):\n    return n")
+            for code, result in (("f(3)", "3"), ("f(3)  \n", "3"), ("f(3) + f(4)", "7"), ("f(\n5\n)", "5"), ("str(await g(6))", "'6'"), ("f(7); f(8)", "8")):
+                with self.subTest(code=code):
+                    self.assertEqual(python.run(code).result, result)
+                    self.assertEqual(python.run(code, detect=True).result, result)
+            self.assertEqual(python.run("f(9);").displays, [])
+            failed = python.run("f(1/0)")
+            self.assertIn("f(1/0)", failed.traceback)
+            self.assertEqual(python.run("f(1) = (2)").name, "SyntaxError")
 
     def test_packages_beside_the_code_can_be_imported_and_poison_is_not(self):
         app = pathlib.Path(self.app)

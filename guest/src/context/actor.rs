@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot, Notify};
 
-use super::cell::{self, Cell, Verdict};
+use super::cell::{self, Cell, CellEnd, Verdict};
 use super::interpreter::{Driver, Interpreter};
 use crate::agent::Agent;
 use crate::failure::{CallError, CallResult};
@@ -60,6 +60,7 @@ struct Wishes {
     activations: Vec<(Activation, oneshot::Sender<()>)>,
     restarts: Vec<oneshot::Sender<()>>,
     is_interrupted: bool,
+    is_woken: bool,
     is_deleted: bool,
     is_busy: bool,
 }
@@ -177,6 +178,12 @@ impl Context {
             .wish(|wishes| wishes.is_interrupted = wishes.is_busy);
     }
 
+    /// Lets the interpreter get ready for a cell that may come soon.
+    pub fn wake(&self) {
+        self.control
+            .wish(|wishes| wishes.is_woken = !wishes.is_busy);
+    }
+
     /// Ends the interpreter; returns when it is gone.
     pub async fn restart(&self) {
         let (sender, receiver) = oneshot::channel();
@@ -258,9 +265,7 @@ impl Actor {
             }
             Slot::Ready(interpreter) => {
                 let how = interpreter.idle().await;
-                self.note = Some(format!(
-                    "The interpreter {how} while no cell ran; its variables are lost."
-                ));
+                self.note = Some(note_of_end(&how));
                 self.slot = Slot::Empty;
             }
         }
@@ -314,6 +319,11 @@ impl Actor {
                 let mut wishes = self.control.wishes();
                 if wishes.is_deleted {
                     return false;
+                }
+                if std::mem::take(&mut wishes.is_woken) {
+                    if let Slot::Ready(interpreter) = &self.slot {
+                        interpreter.wake();
+                    }
                 }
                 (
                     std::mem::take(&mut wishes.activations),
@@ -387,15 +397,26 @@ impl Actor {
             if let Slot::Ready(interpreter) = &mut self.slot {
                 let cell_id = self.next_cell_id;
                 self.next_cell_id = self.next_cell_id.wrapping_add(1);
-                let end = cell::run(interpreter, cell, cell_id, &self.control).await;
-                if !end.is_usable {
-                    // At once, so that the next cell need not wait for it.
-                    self.start();
+                match cell::run(interpreter, cell, cell_id, &self.control).await {
+                    CellEnd::Over { verdict, is_usable } => {
+                        if !is_usable {
+                            // At once, so that the next cell need not wait for it.
+                            self.start();
+                        }
+                        return verdict;
+                    }
+                    CellEnd::NeverRead(how) => {
+                        self.note = Some(note_of_end(&how));
+                        self.start();
+                    }
                 }
-                return end.verdict;
             }
         }
     }
+}
+
+fn note_of_end(how: &str) -> String {
+    format!("The interpreter {how} while no cell ran; its variables are lost.")
 }
 
 fn deleted() -> CallError {

@@ -68,11 +68,16 @@ pub enum Verdict {
 
 /// What became of a cell and of its interpreter.
 #[derive(Debug)]
-pub struct CellEnd {
-    /// The cell.
-    pub verdict: CallResult<Verdict>,
-    /// Whether the interpreter takes another cell.
-    pub is_usable: bool,
+pub enum CellEnd {
+    /// The interpreter had it.
+    Over {
+        /// The cell.
+        verdict: CallResult<Verdict>,
+        /// Whether the interpreter takes another cell.
+        is_usable: bool,
+    },
+    /// The interpreter had ended before, in the way that is told; another one can run the cell.
+    NeverRead(String),
 }
 
 /// Why a cell is over.
@@ -127,6 +132,7 @@ pub async fn run(
         flow: OutputFlow::new(&cell.call, stdout, stderr, cell.output_limit_bytes),
         kept: [kept_stdout, kept_stderr],
         has_dropped_display: false,
+        request_bytes: 0,
     };
     let (stop, timed_out) = process.watch(&mut conversation, control).await;
     let (stop, reaped) = process.settle(stop).await;
@@ -136,6 +142,7 @@ pub async fn run(
         result = conversation.pass_rest_on() => result,
     };
     let truncated = conversation.is_truncated();
+    let was_read = conversation.was_read();
     let wall = started_at.elapsed();
     let usage = interpreter.usage.end_cell(
         usage_before,
@@ -159,13 +166,17 @@ pub async fn run(
     if !is_usable && matches!(&stop, Stop::Done(_) | Stop::Died(_)) {
         interpreter.leave_alone();
     }
+    if matches!(&stop, Stop::Died(_)) && !was_read && !timed_out && !cell.call.cancelled().is_set()
+    {
+        return CellEnd::NeverRead(ending_of(reaped).to_string());
+    }
     let verdict = match (rest, cell.call.cancelled().is_set(), stop) {
         (_, true, _) => Err(CallError::cancelled()),
         (Err(error), ..) => Err(error),
         (Ok(()), _, Stop::NotThisLanguage) => Ok(Verdict::NotThisLanguage),
         (Ok(()), _, stop) => Ok(Verdict::Ended(summary(stop, reaped, &figures))),
     };
-    CellEnd { verdict, is_usable }
+    CellEnd::Over { verdict, is_usable }
 }
 
 /// The interpreter's process while a cell runs in it.
@@ -283,7 +294,7 @@ struct Figures {
 }
 
 fn summary(stop: Stop, reaped: Option<Reaped>, figures: &Figures) -> CodeEnded {
-    let killed = || reaped.map_or(Ending::Signalled(libc::SIGKILL), |reaped| reaped.ending);
+    let killed = || ending_of(reaped);
     let (exit_code, error, context_lost) = match stop {
         Stop::Done(done) => {
             let is_exit = done.status == Status::Exited;
@@ -327,6 +338,10 @@ fn summary(stop: Stop, reaped: Option<Reaped>, figures: &Figures) -> CodeEnded {
         context_lost,
         out_of_memory: figures.usage.out_of_memory,
     }
+}
+
+fn ending_of(reaped: Option<Reaped>) -> Ending {
+    reaped.map_or(Ending::Signalled(libc::SIGKILL), |reaped| reaped.ending)
 }
 
 fn lost(why: &str) -> CodeError {

@@ -29,6 +29,8 @@ pub struct Conversation<'a> {
     pub kept: [&'a mut Vec<u8>; 2],
     /// Something could not be shown.
     pub has_dropped_display: bool,
+    /// Length of the request once it is in the pipe.
+    pub request_bytes: u64,
 }
 
 impl Conversation<'_> {
@@ -39,6 +41,7 @@ impl Conversation<'_> {
         if self.requests.write_all(&request).await.is_err() {
             return Stop::Broken("its pipe is closed".to_owned());
         }
+        self.request_bytes = request.len() as u64;
         drop(request);
         loop {
             // Streams that the cell closed bring nothing more.
@@ -73,6 +76,12 @@ impl Conversation<'_> {
                 Err(NoReply::Io(error)) => return Stop::Broken(error.to_string()),
             }
         }
+    }
+
+    /// Whether the interpreter has taken anything of the request out of its pipe. (One that is killed between cells ends
+    /// a little later than it is signalled, and a cell may come in between.)
+    pub fn was_read(&self) -> bool {
+        self.request_bytes == 0 || self.requests.waiting_bytes() < self.request_bytes
     }
 
     /// Behind what was printed before it.

@@ -21,7 +21,7 @@ use crate::sys::kernel::Reaped;
 
 /// Under emulation, on a busy host, an interpreter is slow to start.
 const START_LIMIT: Duration = Duration::from_secs(60);
-const ACTIVATE_LIMIT: Duration = Duration::from_secs(2);
+const ACTIVATE_LIMIT: Duration = Duration::from_secs(20);
 /// How long the pipes of an interpreter are left alone behind a cell.
 const IDLE_PAUSE: Duration = Duration::from_millis(50);
 /// Output between cells that is kept for the next one, of stdout and of stderr each.
@@ -222,6 +222,12 @@ impl Interpreter {
     pub fn leave_alone(&mut self) {
         self.is_left_alone = true;
         group::kill(self.pid);
+    }
+
+    /// Lets it get ready for a cell that may come soon.
+    pub fn wake(&self) {
+        // A pipe that is full has enough to read.
+        let _ = self.requests.try_write(&wire::WAKE);
     }
 
     /// Seeds its generators and adds to its environment. On an error it must not be used again.

@@ -110,6 +110,13 @@ impl Contexts {
         self.state().contexts.values().cloned().collect()
     }
 
+    /// A host has come: cells may follow.
+    pub fn wake(&self) {
+        for context in self.all() {
+            context.wake();
+        }
+    }
+
     /// Makes every interpreter that runs an individual.
     pub async fn activate(&self, activation: &Activation) {
         for context in self.all() {

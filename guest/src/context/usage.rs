@@ -1,5 +1,6 @@
 //! What a cell has used. Reading a cgroup's figures costs more than a short cell does, so they are read only behind
-//! a long one: short ones start no programs and run out of no memory.
+//! a long one, or one that did not compute itself for most of its time: others start no programs and run out of no
+//! memory. (In a fresh clone under emulation the simplest cell is long, since its code is translated.)
 
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use crate::process::group::ProcessGroup;
 use crate::sys::kernel::{process_cpu, Reaped};
 
 const SHORT: Duration = Duration::from_millis(20);
+const SHORT_WHEN_BUSY: Duration = Duration::from_millis(80);
 
 /// What an interpreter's group had used when it was last looked at.
 #[derive(Clone, Copy, Debug, Default)]
@@ -49,11 +51,14 @@ impl Usage {
         } else {
             None
         };
-        if let (Some(own_cpu), true) = (own_cpu, wall < SHORT) {
-            return CellUsage {
-                cpu: own_cpu.saturating_sub(start.0),
-                out_of_memory: false,
-            };
+        if let Some(own_cpu) = own_cpu {
+            let cpu = own_cpu.saturating_sub(start.0);
+            if wall < SHORT || (wall < SHORT_WHEN_BUSY && 2 * cpu > wall) {
+                return CellUsage {
+                    cpu,
+                    out_of_memory: false,
+                };
+            }
         }
         let group_cpu = group
             .cpu()

@@ -28,6 +28,9 @@ pub fn execute(cell_id: u32, mode: Mode, code: &[u8]) -> Vec<u8> {
     message
 }
 
+/// Says that a cell may come soon. Never answered.
+pub const WAKE: [u8; 5] = [1, 0, 0, 0, b'W'];
+
 /// Seeds the generators and adds to the environment.
 pub fn activate<'a>(
     seed: &[u8],

@@ -41,7 +41,12 @@ async fn wait_at_port(
     let mut is_announced = false;
     loop {
         // Without a host this writes nothing; with one, these few bytes are taken whole or not at all.
-        is_announced = is_announced || port.write(&banner)?.is_some();
+        if !is_announced {
+            is_announced = port.write(&banner)?.is_some();
+            if is_announced {
+                agent.contexts.wake();
+            }
+        }
         if is_announced {
             if let Some(hello) = take_hello(buffer) {
                 return Ok(hello);

@@ -118,6 +118,17 @@ impl PipeWriter {
         Ok((Self(readiness::watch(ours, Interest::WRITABLE)?), theirs))
     }
 
+    /// Writes a few bytes, if there is room for all of them.
+    pub fn try_write(&self, bytes: &[u8]) -> io::Result<()> {
+        rustix::io::write(self.0.get_ref(), bytes)?;
+        Ok(())
+    }
+
+    /// Bytes that the process has not read.
+    pub fn waiting_bytes(&self) -> u64 {
+        rustix::io::ioctl_fionread(self.0.get_ref()).unwrap_or(0)
+    }
+
     /// Writes everything; waits while the process does not read. An error when nobody will read any more.
     pub async fn write_all(&self, mut bytes: &[u8]) -> io::Result<()> {
         // Tried before readiness is known: nearly always there is room.

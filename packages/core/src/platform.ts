@@ -16,6 +16,7 @@ import type { HostStatus, Sessions } from "./sessions/sessions.ts";
 import { VmLedger } from "./sessions/vm-ledger.ts";
 import type { TemplateSettings } from "./templates/template-builder.ts";
 import { Templates } from "./templates/templates.ts";
+import { newIdentity } from "./vm/identity.ts";
 import { warmUp } from "./templates/warm-up.ts";
 import { poolWarmUp, templateWarmUp, type WarmUpStep } from "./templates/warm-up-steps.ts";
 import { Leftovers } from "./vm/leftovers.ts";
@@ -128,7 +129,11 @@ function createHost(ports: PlatformPorts, settings: PlatformSettings, gauge: Wor
     const template = await templates.get(shape, signal);
     const sandbox = await startClone({ template, shape, env: {}, priority: "background" }, clone, signal);
     try {
-      await warmUp(await sandbox.agent(signal), steps, { ...ports, signal });
+      await warmUp(await sandbox.agent(signal), steps, {
+        ...ports,
+        signal,
+        newIdentity: () => newIdentity(sandbox.vmId, {}, ports),
+      });
       // Here and not at the hand-over: waiting costs it nothing, and the hand-over must cost nothing.
       await sandbox.prioritise({ signal });
       return sandbox;

@@ -1,9 +1,10 @@
-import { InstaVmError } from "@instavm/contract";
+import { InstaVmError, type VmId } from "@instavm/contract";
 import type { AgentLink } from "../ports/agent-link.ts";
 import type { Engine, RunningMachine } from "../ports/engine.ts";
 import type { Image, Template, TemplateDraft, TemplateKey, TemplateStore, VmDirectories } from "../ports/files.ts";
 import type { Chance, Clock, Log } from "../ports/surroundings.ts";
 import { connectAgent } from "../vm/connect-agent.ts";
+import { newIdentity } from "../vm/identity.ts";
 import { newVmId } from "../vm/ids.ts";
 import { logLastWords } from "../vm/last-words.ts";
 import { type Leftovers, nothingRuns } from "../vm/leftovers.ts";
@@ -126,7 +127,7 @@ async function fill(draft: TemplateDraft, filling: Filling): Promise<void> {
       },
       { signal },
     );
-    await warm(machine, filling);
+    await warm(machine, vmId, filling);
     await save(machine, draft, signal);
   } catch (error) {
     if (!signal.aborted) await logLastWords(machine, parts.log);
@@ -137,11 +138,11 @@ async function fill(draft: TemplateDraft, filling: Filling): Promise<void> {
   }
 }
 
-async function warm(machine: RunningMachine, { parts, signal }: Filling): Promise<void> {
+async function warm(machine: RunningMachine, vmId: VmId, { parts, signal }: Filling): Promise<void> {
   const { settings, clock, log } = parts;
   const session = await connectAgent(parts.link, machine, { signal, timeoutMs: settings.bootTimeoutMs });
   try {
-    await warmUp(session, settings.warmUp, { clock, log, signal });
+    await warmUp(session, settings.warmUp, { clock, log, signal, newIdentity: () => newIdentity(vmId, {}, parts) });
   } finally {
     // The saved state must not hold a session: its clones would wait for a host that is not theirs.
     await session.detach({ timeoutMs: stepTimeoutMs });

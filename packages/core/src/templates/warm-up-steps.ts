@@ -9,6 +9,8 @@ export type WarmUpStep = {
   | { readonly kind: "code"; readonly language: "python" | "bash"; readonly code: string; readonly exitCode: number }
   | { readonly kind: "program"; readonly argv: readonly string[] }
   | { readonly kind: "file"; readonly path: string; readonly bytes: number }
+  /** An identity that no clone keeps: sets up what taking one needs once (generators, files as long as a clone's). */
+  | { readonly kind: "identity" }
 );
 
 /** What is run in a template before it is saved; every clone has run it. The last step leaves the disk's cache clean. */
@@ -32,6 +34,7 @@ export const templateWarmUp: readonly WarmUpStep[] = [
   program("node", "-v"),
   { kind: "file", path: "/tmp/.instavm-ready", bytes: 4096, isEssential: true },
   program("rm", "-f", "/tmp/.instavm-ready"),
+  { kind: "identity", isEssential: true },
   program("sync"),
 ];
 
@@ -39,6 +42,12 @@ export const templateWarmUp: readonly WarmUpStep[] = [
 export const poolWarmUp: readonly WarmUpStep[] = [
   python(`print("ready")`, { isEssential: true }),
   bash(`echo ready`, { isEssential: true }),
+  python(`print(6*7)`),
+  python(
+    `def _ready(n):\n    return sum(i * i for i in range(n))\nprint(_ready(100), f"{1/3:.2f}")\ndel _ready\n"ready"`,
+  ),
+  bash(`ls / | head -n 1`),
+  python(`print(6*7)`),
 ];
 
 /** Names a list of steps: another list has another name, so that a template made with other steps is not used. */

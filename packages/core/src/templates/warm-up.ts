@@ -1,5 +1,5 @@
 import { InstaVmError } from "@instavm/contract";
-import type { AgentSession } from "../ports/agent-link.ts";
+import type { ActivateRequest, AgentSession } from "../ports/agent-link.ts";
 import type { Clock, Log } from "../ports/surroundings.ts";
 import { isLinkFailure, readCall } from "../vm/agent-calls.ts";
 import { joinSignals, startDeadline } from "../waiting/deadline.ts";
@@ -14,6 +14,8 @@ export interface WarmUpParts {
   readonly clock: Clock;
   readonly log: Log;
   readonly signal: AbortSignal;
+  /** For the step that takes one. */
+  readonly newIdentity: () => ActivateRequest;
 }
 
 /** Runs the steps one after the other. Rejects when the agent stops answering or an essential step fails. */
@@ -39,15 +41,20 @@ async function attempt(session: AgentSession, step: WarmUpStep, parts: WarmUpPar
   });
   const signal = joinSignals(deadline.signal, parts.signal);
   try {
-    return await run(session, step, signal);
+    return await run(session, step, { ...parts, signal });
   } catch (error) {
     if (signal.aborted || isLinkFailure(error) || !(error instanceof InstaVmError)) throw error;
     return error.message;
   }
 }
 
-async function run(session: AgentSession, step: WarmUpStep, signal: AbortSignal): Promise<string | undefined> {
+async function run(session: AgentSession, step: WarmUpStep, parts: WarmUpParts): Promise<string | undefined> {
+  const { signal } = parts;
   if (step.kind === "file") return moveFile(session, step, signal);
+  if (step.kind === "identity") {
+    await session.activate(parts.newIdentity(), { signal });
+    return undefined;
+  }
   const limits = { limitMs: guestLimitMs, outputLimitBytes };
   const call =
     step.kind === "code"
@@ -71,5 +78,6 @@ async function moveFile(
 
 function nameOf(step: WarmUpStep): string {
   if (step.kind === "code") return `${step.language}: ${step.code.slice(0, 40)}`;
+  if (step.kind === "identity") return "a throw-away identity";
   return step.kind === "program" ? step.argv.join(" ") : step.path;
 }
