@@ -28,13 +28,31 @@ export async function writeDurably(path: string, content: string | Uint8Array): 
 }
 
 /**
- * Makes a finished directory (or file) visible under its final name, at once and whole. What stood there
- * before is removed first: it was looked at and found unusable.
+ * Makes a finished directory (or file) visible under its final name, at once and whole. What stood there before was
+ * looked at and found unusable: it is moved away as a whole, so that nobody finds a half of it, and removed. When
+ * another process has published a directory of that name meanwhile, that one stays, and the finished one where it is.
  */
 export async function publish(finished: string, finalPath: string): Promise<void> {
   await syncPath(finished);
   await mkdir(dirname(finalPath), { recursive: true });
-  await rm(finalPath, { recursive: true, force: true });
-  await rename(finished, finalPath);
+  const unusable = `${finished}.replaced`;
+  const wasThere = await rename(finalPath, unusable).then(
+    () => true,
+    (error: unknown) => {
+      if (isCode(error, "ENOENT")) return false;
+      throw error;
+    },
+  );
+  try {
+    await rename(finished, finalPath);
+  } catch (error) {
+    if (!isCode(error, "ENOTEMPTY") && !isCode(error, "EEXIST")) throw error;
+  } finally {
+    if (wasThere) await rm(unusable, { recursive: true, force: true });
+  }
   await syncPath(dirname(finalPath));
+}
+
+function isCode(error: unknown, code: string): boolean {
+  return error instanceof Error && "code" in error && error.code === code;
 }

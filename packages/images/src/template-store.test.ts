@@ -88,6 +88,25 @@ test("a second commit of the same key replaces the first", async () => {
   expect(await readFile(found?.files.memoryPath ?? "", "utf8")).toBe("newer!");
 });
 
+test("of many commits of one key at once one is found, whole, and nothing else is left", async () => {
+  await using place = await scratch();
+  const store = openTemplateStore({ cacheDirectory: place.path, log: silentLog() });
+  for (let round = 0; round < 10; round++) {
+    const drafts = await Promise.all(Array.from({ length: 6 }, () => store.draft(key, rootfsPath)));
+    await Promise.all(
+      drafts.map(async ({ files }, index) => {
+        for (const path of Object.values(files)) await writeFile(path, `${round}:${index}`);
+      }),
+    );
+    await Promise.all(drafts.map((draft) => draft.commit()));
+    const found = await store.find(key, rootfsPath);
+    const texts = await Promise.all(Object.values(found?.files ?? {}).map((path) => readFile(path, "utf8")));
+    expect(new Set(texts).size).toBe(1);
+    expect(texts[0]).toMatch(new RegExp(`^${round}:`));
+    expect(await readdir(join(place.path, "templates"))).toHaveLength(1);
+  }
+});
+
 test("a template that was damaged counts as absent, and the log says why", async () => {
   const damages: readonly (readonly [why: string, damage: (directory: string) => Promise<void>])[] = [
     ["its state file is missing", (directory) => rm(join(directory, "state"))],

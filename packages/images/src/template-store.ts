@@ -84,6 +84,8 @@ class FileTemplateStore implements TemplateStore {
     const finalPath = join(this.#directory, keyHash(key));
     const commit = async (): Promise<Template> => {
       await commitDraft({ draft: draft.path, files, key, finalPath });
+      // What is left when another server on this cache was faster by a moment; its template is as good.
+      await draft[Symbol.asyncDispose]();
       return { key, files: stateFiles(finalPath), rootfsPath };
     };
     const discard = async (): Promise<void> => {
