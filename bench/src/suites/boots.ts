@@ -23,8 +23,14 @@ export const bootsUnderLoad: Suite = {
         const session = await host.link
           .connect(machine.agentSocketPath, { timeoutMs: watchdogMs })
           .catch(() => undefined);
-        if (session === undefined) hung += 1;
-        else durations.push(performance.now() - startedAt);
+        if (session === undefined) {
+          hung += 1;
+          report(`boot ${round + 1} did not come up within ${watchdogMs} ms: ${(await machine.lastWords?.()) ?? ""}`);
+          if (process.env["KEEP"]) {
+            report(`pid ${machine.pid}, ${machine.agentSocketPath}`);
+            await new Promise((r) => setTimeout(r, 1e9));
+          }
+        } else durations.push(performance.now() - startedAt);
         await session?.detach();
         await machine.end();
         await host.directories.remove(vmId);

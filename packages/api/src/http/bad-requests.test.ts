@@ -1,3 +1,5 @@
+import { once } from "node:events";
+import { connect } from "node:net";
 import { errorBodySchema, operations } from "@instavm/contract";
 import type { Operation } from "@instavm/contract";
 import { describe, expect, it } from "vitest";
@@ -154,6 +156,29 @@ describe("a body", () => {
     expect(answer.status).toBe(200);
     expect("polluted" in {}).toBe(false);
   });
+
+  it("of any size that is too large gets its answer and no reset", async () => {
+    await using server = await startApi();
+    const body = new Uint8Array(100 * 2 ** 20);
+    for (let round = 0; round < 5; round += 1) {
+      const answer = await server.get("/execute", { method: "POST", body, headers: json });
+      expect(await problem(answer)).toMatchObject({ status: 413, code: "too_large" });
+    }
+  });
+
+  it("that goes on for ever after its refusal is cut off", async () => {
+    await using server = await startApi();
+    const socket = connect(server.port, "127.0.0.1");
+    socket.on("error", () => {});
+    const closed = once(socket, "close");
+    socket.write(`POST /execute HTTP/1.1\r\nhost: a\r\nx-api-key: ${server.keys.userKey}\r\n`);
+    socket.write(`content-type: application/json\r\ncontent-length: ${2 ** 40}\r\n\r\n`);
+    const [answer] = await once(socket.setEncoding("utf8"), "data");
+    expect(answer).toMatch(/^HTTP\/1\.1 413 /);
+    const trickle = setInterval(() => socket.write("x"), 50);
+    await closed;
+    clearInterval(trickle);
+  }, 60_000);
 
   it("that says it is too large is refused before it is read, and its sender gets the answer", async () => {
     await using server = await startApi();

@@ -2,10 +2,8 @@ import { InstaVmError } from "@instavm/contract";
 import type { ErrorBody } from "@instavm/contract";
 import type { Log } from "@instavm/core";
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import { lingerFor } from "./linger.ts";
 import { tooLarge } from "./too-large.ts";
-
-/** What is left of a body up to this size is read and dropped, so that its sender gets the answer and no reset. */
-const lingerLimitBytes = 64 * 1024 * 1024;
 
 /** Answers every failure of the app in the contract's form, and logs those that are the server's own. */
 export function answerErrors(app: FastifyInstance, log: Log): void {
@@ -31,8 +29,9 @@ interface Exchange {
 /** Sends one error as the contract's body. */
 export function sendError(error: InstaVmError, { request, reply, log }: Exchange): FastifyReply {
   report(error, { request, reply, log });
-  if (Number(request.headers["content-length"] ?? 0) <= lingerLimitBytes) reply.removeHeader("connection");
-  else reply.header("connection", "close");
+  // Fastify would close the connection behind its answer to a body that is too large.
+  reply.removeHeader("connection");
+  if (!request.raw.complete) lingerFor(request.raw);
   const retryAfterS = error.retryAfterS ?? defaultRetryAfterS(error);
   if (retryAfterS !== undefined) reply.header("retry-after", String(Math.ceil(retryAfterS)));
   return reply
