@@ -18,7 +18,9 @@ export const errorTable = {
   not_found: { status: 404, retryable: false, next: "Check the path; /openapi.json lists them all." },
   session_not_found: { status: 404, retryable: false, next: "Create a session with POST /v1/sessions/session." },
   vm_not_found: { status: 404, retryable: false, next: "List the VMs with GET /v1/vms." },
+  key_not_found: { status: 404, retryable: false, next: "List the API keys with GET /v1/api-keys." },
   file_not_found: { status: 404, retryable: false, next: "Check the path inside the VM." },
+  execution_not_found: { status: 404, retryable: false, next: "List the executions with GET /v1/executions." },
   conflict: { status: 409, retryable: false, next: "Read the current state first." },
   timeout: { status: 408, retryable: true, next: "Allow more time." },
   /** Ended on the caller's side: its session was killed, its signal fired, its output was not read to the end. */

@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { errorBodySchema } from "./error-body.ts";
 import { errorTable, type ErrorCode } from "./errors.ts";
-import { operations, type Operation } from "./operations.ts";
+import { type AnswerType, operations, type Operation } from "./operations.ts";
 
 type Json = Readonly<Record<string, unknown>>;
 
@@ -33,16 +33,26 @@ function describe(name: string, operation: Operation): Json {
     operationId: name,
     summary: operation.summary,
     parameters: [...parameters("path", operation.params), ...parameters("query", operation.query)],
-    ...(isEmpty(body) ? {} : { requestBody: { required: true, content: { "application/json": { schema: body } } } }),
+    ...(isEmpty(body) ? {} : { requestBody: { required: true, content: bodyContent(operation, body) } }),
     responses: {
-      "200": {
-        description: "Done",
-        content: { "application/json": { schema: jsonSchema(operation.answer, "output") } },
-      },
+      "200": { description: "Done", content: answerContent(operation) },
       ...failures(operation),
     },
     ...(operation.access === "open" ? { security: [] } : {}),
   };
+}
+
+function bodyContent({ bodyType = "application/json" }: Operation, schema: z.core.JSONSchema.BaseSchema): Json {
+  return { [bodyType]: bodyType === "application/octet-stream" ? {} : { schema } };
+}
+
+function answerContent({ answer, answerTypes = ["application/json"] }: Operation): Json {
+  return Object.fromEntries(answerTypes.map((type) => [type, { schema: answerSchema(type, answer) }]));
+}
+
+function answerSchema(type: AnswerType, answer: z.ZodType): Json {
+  if (type === "application/json") return { ...jsonSchema(answer, "output") };
+  return type === "text/event-stream" ? { type: "string" } : { type: "string", format: "binary" };
 }
 
 function failures(operation: Operation): Json {
@@ -78,5 +88,6 @@ function jsonSchema(schema: z.ZodType, io: "input" | "output"): z.core.JSONSchem
 }
 
 function isEmpty(schema: z.core.JSONSchema.BaseSchema): boolean {
+  if (schema.type !== "object") return false;
   return Object.keys(schema.properties ?? {}).length === 0;
 }
