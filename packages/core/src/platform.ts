@@ -8,9 +8,11 @@ import type { Engine } from "./ports/engine.ts";
 import type { ImageStore, TemplateStore, VmDirectories } from "./ports/files.ts";
 import type { Records } from "./ports/records.ts";
 import type { Chance, Clock, Log } from "./ports/surroundings.ts";
+import { Cells } from "./sessions/cells.ts";
 import { Lifetimes } from "./sessions/lifetimes.ts";
 import { recover } from "./sessions/recover.ts";
-import { SessionService, type SessionSettings } from "./sessions/session-service.ts";
+import { SessionService } from "./sessions/session-service.ts";
+import type { SessionSettings } from "./sessions/session-settings.ts";
 import { SessionVms } from "./sessions/session-vms.ts";
 import type { HostStatus, Sessions } from "./sessions/sessions.ts";
 import { VmLedger } from "./sessions/vm-ledger.ts";
@@ -91,15 +93,9 @@ export function createPlatform(ports: PlatformPorts, settings: PlatformSettings 
   const closing = new AbortController();
   const vms = new SessionVms({ host, records, ledger, clock, queue: new KeyedQueue<SessionId>() });
   const lifetimes: Lifetimes = new Lifetimes(clock, (sessionId) => void sessions.expire(sessionId));
-  const sessions = new SessionService({
-    ...ports,
-    host,
-    vms,
-    lifetimes,
-    gauge,
-    closing: closing.signal,
-    settings: settings.sessions,
-  });
+  const domain = { ...ports, host, vms, lifetimes, gauge, closing: closing.signal, settings: settings.sessions };
+  const cells = new Cells(domain);
+  const sessions = new SessionService({ ...domain, cells });
   let closed: Promise<void> | undefined;
   const close = async (): Promise<void> => {
     lifetimes.stop();

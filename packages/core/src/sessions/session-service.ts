@@ -1,35 +1,28 @@
-import { InstaVmError, type SessionId } from "@instavm/contract";
+import { InstaVmError, outputLimitBytes, type SessionId } from "@instavm/contract";
 import type { Host } from "../host/host.ts";
+import type { OutputEvent } from "../ports/agent-link.ts";
 import type { Records, SessionRecord, VmRecord } from "../ports/records.ts";
 import type { Chance, Clock, Log } from "../ports/surroundings.ts";
 import type { Waiting } from "../ports/waiting.ts";
 import { newSessionId } from "../vm/ids.ts";
 import { type Deadline, joinSignals, startDeadline } from "../waiting/deadline.ts";
 import type { WorkGauge } from "../waiting/work-gauge.ts";
+import type { CellEnd, Cells } from "./cells.ts";
+import { CollectedOutput } from "./collected-output.ts";
 import type { Lifetimes } from "./lifetimes.ts";
 import { withLossNotice } from "./loss-notice.ts";
-import type { FinishedCell } from "./run-cell.ts";
-import { runOn } from "./run-on-vm.ts";
-import { endOf, ownedBy } from "./session-rules.ts";
-import type { LiveVm, SessionVms } from "./session-vms.ts";
+import { ownedBy } from "./session-rules.ts";
+import type { SessionSettings } from "./session-settings.ts";
+import type { SessionVms } from "./session-vms.ts";
 import type { Caller, CreateRequest, ExecuteRequest, ExecuteResult, Sessions, SessionView } from "./sessions.ts";
 
 const expireRetryMs = 5_000;
-
-/** Bounds of the clients' calls, in ms. */
-export interface SessionSettings {
-  /** How long a VM may take to be ready, the making of its template included. */
-  readonly createTimeoutMs: number;
-  /** How long beyond its time limit the guest may take to end a cell. */
-  readonly graceMs: number;
-  /** How long a guest that let this pass may take to answer a ping. */
-  readonly pingTimeoutMs: number;
-}
 
 /** What the service works with. */
 export interface SessionServiceParts {
   readonly host: Host;
   readonly vms: SessionVms;
+  readonly cells: Cells;
   readonly records: Pick<Records, "sessions" | "vms">;
   readonly lifetimes: Lifetimes;
   readonly gauge: WorkGauge;
@@ -94,25 +87,9 @@ export class SessionService implements Sessions {
   }
 
   async execute(caller: Caller, request: ExecuteRequest, waiting: Waiting = {}): Promise<ExecuteResult> {
-    const { gauge, closing, vms, clock, settings } = this.#parts;
-    using _work = gauge.enter();
-    const signal = joinSignals(closing, waiting.signal);
-    signal.throwIfAborted();
-    const session = await this.#own(caller, request.sessionId);
-    const end = endOf(session, clock.nowMs());
-    if (end !== undefined) throw end;
-    const startedAtMs = clock.monotonicMs();
-    using deadline = this.#startDeadline({ ...waiting, signal });
-    const live = await vms.live(session, deadline.signal);
-    deadline[Symbol.dispose]();
-    // The caller's time also runs while a VM is started.
-    const limitMs = Math.max(1, Math.floor(request.limitMs - (clock.monotonicMs() - startedAtMs)));
-    const cell = await runOn(live, {
-      session,
-      request: { ...request, limitMs },
-      bounds: { clock, signal, ...settings },
-    });
-    return resultOf(cell, live);
+    const output = new CollectedOutput(outputLimitBytes);
+    const run = { request, outputLimitBytes, take: (event: OutputEvent) => output.take(event) };
+    return resultOf(output, await this.#parts.cells.run(caller, run, waiting));
   }
 
   /** Ends a session whose lifetime is over. For the timer; says itself what goes wrong. */
@@ -154,7 +131,7 @@ export class SessionService implements Sessions {
   }
 }
 
-function resultOf({ ended, output }: FinishedCell, { sandbox, started }: LiveVm): ExecuteResult {
+function resultOf(output: CollectedOutput, { ended, live: { sandbox, started } }: CellEnd): ExecuteResult {
   return {
     stdout: output.stdout(),
     stderr: withLossNotice(output.stderr(), ended),
