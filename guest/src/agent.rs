@@ -189,6 +189,25 @@ impl Agent {
             open::Call::WriteFile(request) => {
                 Outcome::FileWritten(files::write(self, call, request).await?)
             }
+            open::Call::ListDirectory(_)
+            | open::Call::StatFile(_)
+            | open::Call::MakeDirectory(_)
+            | open::Call::MoveFile(_)
+            | open::Call::RemoveFile(_)
+            | open::Call::ChangeFile(_)
+            | open::Call::ReadTree(_)
+            | open::Call::WriteTree(_)
+            | open::Call::StartProcess(_)
+            | open::Call::ListProcesses(_)
+            | open::Call::AttachProcess(_)
+            | open::Call::WriteStdin(_)
+            | open::Call::SignalProcess(_)
+            | open::Call::WaitProcess(_)
+            | open::Call::WatchFiles(_) => {
+                return Err(CallError::unsupported(
+                    "a call that this agent knows by name only",
+                ));
+            }
             open::Call::Ping(_)
             | open::Call::SetClock(_)
             | open::Call::Stats(_)

@@ -1,7 +1,9 @@
 //! ReadFile and WriteFile. A file system may take its time, so the work is done on other threads, piece by piece.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,13 +22,13 @@ const PIECES: usize = 4;
 const PERMISSION_BITS: u32 = 0o7777;
 const DEFAULT_MODE: u32 = 0o644;
 
-fn resolve(agent: &Agent, path: &str) -> CallResult<PathBuf> {
-    if path.is_empty() || path.contains('\0') {
+fn resolve(agent: &Agent, path: &[u8]) -> CallResult<PathBuf> {
+    if path.is_empty() || path.contains(&0) {
         return Err(CallError::invalid(
             "a file's path is not empty and holds no NUL byte",
         ));
     }
-    Ok(Path::new(&agent.image.workdir).join(path))
+    Ok(Path::new(&agent.image.workdir).join(OsStr::from_bytes(path)))
 }
 
 /// Sends a file, or a part of it.
@@ -159,7 +161,7 @@ pub async fn write(agent: &Agent, call: &Call, request: WriteFile) -> CallResult
     complete?;
     Ok(FileWritten {
         bytes,
-        path: written?.to_string_lossy().into_owned(),
+        path: written?.into_os_string().into_vec(),
     })
 }
 

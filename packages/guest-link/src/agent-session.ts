@@ -5,6 +5,7 @@ import type {
   CodeEnded,
   ExecCall,
   ExecRequest,
+  GuestPath,
   GuestStats,
   OutputCall,
   RunCodeRequest,
@@ -19,6 +20,7 @@ import { endStreamFlag } from "./frame.ts";
 import type { FrameSession } from "./frame-session.ts";
 import { sendContent, sendRest } from "./call-input.ts";
 import { type GuestStream, type OutputKind, readerLeftError } from "./guest-stream.ts";
+import { readPath } from "./guest-path.ts";
 import { guestProtocolError } from "./link-errors.ts";
 import {
   activateCall,
@@ -37,7 +39,6 @@ const graceMs = 10_000;
 /** Output that may wait for its reader, per call. */
 const outputWindowBytes = 262_144;
 const longestVersion = 128;
-const longestPath = 4096;
 
 interface CallShape {
   readonly subject: string;
@@ -140,7 +141,7 @@ export class LinkedSession implements AgentSession, AsyncDisposable {
     return new CallOutput({ subject: shape.subject, stream, ended });
   }
 
-  async *readFile(path: string, options: FileOptions = {}): AsyncGenerator<Uint8Array, undefined> {
+  async *readFile(path: GuestPath, options: FileOptions = {}): AsyncGenerator<Uint8Array, undefined> {
     const { offset = 0, length = 0 } = options;
     const shape: CallShape = { subject: "read file", topic: "file", accepts: ["data"], inputFollows: false };
     const stream = this.#open(readFileCall(path, { offset, length }), shape, options);
@@ -163,19 +164,19 @@ export class LinkedSession implements AgentSession, AsyncDisposable {
   }
 
   async writeFile(
-    path: string,
+    path: GuestPath,
     content: AsyncIterable<Uint8Array> | Uint8Array,
     options: WriteOptions = {},
   ): Promise<{ readonly path: string; readonly bytes: number }> {
     const shape: CallShape = { subject: "write file", topic: "file", accepts: [], inputFollows: true };
     const stream = this.#open(writeFileCall(path, options), shape, options);
     const ended = this.#ended(stream, shape, (outcome) =>
-      outcome.case === "fileWritten" ? { path: outcome.value.path, bytes: toNumber(outcome.value.bytes) } : undefined,
+      outcome.case === "fileWritten"
+        ? { path: readPath(outcome.value.path), bytes: toNumber(outcome.value.bytes) }
+        : undefined,
     );
     await sendContent(stream, content);
-    const written = await ended;
-    if (written.path.length > longestPath) throw this.#violated(`a path of ${written.path.length} characters`);
-    return written;
+    return ended;
   }
 
   async detach(waiting: Waiting = {}): Promise<void> {

@@ -44,8 +44,16 @@ export class CallOutput<Ended> implements OutputCall<Ended> {
       await this.ended;
       return { done: true, value: undefined };
     }
-    if (output.event.type === "data") throw guestProtocolError(`data in the output of ${this.subject}`);
-    return { done: false, value: output.event };
+    const { event } = output;
+    switch (event.type) {
+      case "started":
+      case "stdout":
+      case "stderr":
+      case "display":
+        return { done: false, value: event };
+      default:
+        throw guestProtocolError(`${event.type} in the output of ${this.subject}`);
+    }
   }
 }
 

@@ -56,6 +56,8 @@ function meaningOf(code: FailureCode, topic: CallTopic): Meaning {
         code: "not_implemented",
         next: "Rebuild the base image with script/setup: its agent does not know this call.",
       };
+    case FailureCode.CONFLICT:
+      return { code: "conflict" };
     case FailureCode.UNSPECIFIED:
       throw guestProtocolError("a failure without a code");
     default:

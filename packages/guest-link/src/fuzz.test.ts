@@ -6,7 +6,7 @@ import { LinkedSession } from "./agent-session.ts";
 import { FrameDecoder } from "./frame-decoder.ts";
 import type { FrameSession } from "./frame-session.ts";
 import { ascii, concat, counting, frame, fromHex, hexOf, u16 } from "./golden/bytes.ts";
-import { encoded } from "./golden/messages.ts";
+import { encoded } from "./golden/message-vector.ts";
 import { goldenVectors } from "./golden/vectors.ts";
 import { WelcomeScanner } from "./handshake.ts";
 import { detachedFrames } from "./testing/detached-frames.ts";

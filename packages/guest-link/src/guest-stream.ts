@@ -2,9 +2,11 @@ import { create, fromBinary, type MessageInitShape, toBinary } from "@bufbuild/p
 import { InstaVmError } from "@instavm/contract";
 import { InputSchema, type Outcome, OutcomeSchema, type Output, OutputSchema } from "@instavm/protocol/guest";
 import { readDisplay } from "./answers.ts";
+import { readEntry, readFileEvent } from "./file-answers.ts";
 import { encodeCredit, endStreamFlag, frameTypes, limits, readU32 } from "./frame.ts";
 import { cancelledError, guestProtocolError } from "./link-errors.ts";
 import { OutputQueue, type QueuedOutput } from "./output-queue.ts";
+import { readPosition } from "./process-answers.ts";
 
 /** Data leaves this much of the input window for signals, so that a process that reads nothing can be signalled. */
 const signalReserveBytes = 1024;
@@ -211,6 +213,15 @@ export class GuestStream {
         this.#queue.pushEvent(display, costBytes);
         break;
       }
+      case "entry":
+        this.#queue.pushEvent({ type: "entry", entry: readEntry(output.value) }, costBytes);
+        break;
+      case "fileEvent":
+        this.#queue.pushEvent(readFileEvent(output.value), costBytes);
+        break;
+      case "position":
+        this.#queue.pushEvent(readPosition(output.value), costBytes);
+        break;
     }
     return this.#wakeReader();
   }

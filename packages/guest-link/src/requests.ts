@@ -1,7 +1,8 @@
 import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { InstaVmError } from "@instavm/contract";
-import type { ActivateRequest, ExecRequest, RunCodeRequest } from "@instavm/core";
+import type { ActivateRequest, ExecRequest, GuestPath, RunCodeRequest } from "@instavm/core";
 import { Language, OpenSchema } from "@instavm/protocol/guest";
+import { pathBytes } from "./guest-path.ts";
 
 /** One of the calls of `Open`. */
 export type OpenCall = NonNullable<MessageInitShape<typeof OpenSchema>["call"]>;
@@ -97,20 +98,20 @@ const wireLanguages = {
 } as const satisfies Record<RunCodeRequest["language"], Language>;
 
 /** `length` 0 means to the end. Throws `invalid` for numbers that are no counts. */
-export function readFileCall(path: string, range: { readonly offset: number; readonly length: number }): OpenCall {
+export function readFileCall(path: GuestPath, range: { readonly offset: number; readonly length: number }): OpenCall {
   const offset = BigInt(count("offset", range.offset));
-  return { case: "readFile", value: { path, offset, length: BigInt(count("length", range.length)) } };
+  return { case: "readFile", value: { path: pathBytes(path), offset, length: BigInt(count("length", range.length)) } };
 }
 
 /** Throws `invalid` for numbers that are no counts. */
 export function writeFileCall(
-  path: string,
+  path: GuestPath,
   options: { readonly mode?: number; readonly makeParents?: boolean; readonly limitBytes?: number },
 ): OpenCall {
   const mode = count("mode", options.mode ?? 0);
   if (mode > 0o7777) throw new InstaVmError("invalid", `mode is ${mode}; expected permission bits up to 0o7777.`);
   const { makeParents = false, limitBytes: limit } = options;
-  return { case: "writeFile", value: { path, mode, makeParents, sizeLimitBytes: limitBytes(limit) } };
+  return { case: "writeFile", value: { path: pathBytes(path), mode, makeParents, sizeLimitBytes: limitBytes(limit) } };
 }
 
 function count(name: string, value: number): number {
