@@ -27,6 +27,25 @@ export const executeRequestSchema = z.object({
 });
 export type ExecuteRequestBody = z.infer<typeof executeRequestSchema>;
 
+/** One form of one thing that code displayed. A thing that has several forms is listed once for each of them. */
+export const displayedSchema = z.object({
+  type: z
+    .string()
+    .meta({ description: "A MIME type, such as `text/plain`, `text/html`, `image/png`.", examples: ["image/png"] }),
+  data: z.string().meta({ description: "Text as it is; images but SVG, audio and video as base64." }),
+  display: z.int().meta({ description: "Counts the things from 0; the same for all forms of one." }),
+  is_result: z.boolean().meta({ description: "The value of the last expression." }),
+});
+export type Displayed = z.infer<typeof displayedSchema>;
+
+/** What code raised. */
+export const codeErrorSchema = z.object({
+  name: z.string().meta({ examples: ["ZeroDivisionError"] }),
+  value: z.string(),
+  traceback: z.string().meta({ description: "Also in `stderr`." }),
+});
+export type CodeError = z.infer<typeof codeErrorSchema>;
+
 /** Answer of POST /execute. A program that fails is a success of the call. */
 export const executeResponseSchema = z.object({
   session_id: sessionIdSchema,
@@ -50,5 +69,9 @@ export const executeResponseSchema = z.object({
   stdout: z.string().meta({ description: "What the program printed, then the value of the last expression." }),
   stderr: z.string(),
   output: z.string().meta({ description: "The same text as `stdout`." }),
+  results: z
+    .array(displayedSchema)
+    .meta({ description: "What the code displayed, the value of its last expression among it." }),
+  error: codeErrorSchema.nullable().meta({ description: "Set when Python or JavaScript raised." }),
 });
 export type ExecuteResponse = z.infer<typeof executeResponseSchema>;

@@ -1,6 +1,7 @@
 export * from "./error-body.ts";
 export * from "./errors.ts";
 export * from "./execute.ts";
+export * from "./executions.ts";
 export * from "./files.ts";
 export * from "./health.ts";
 export * from "./ids.ts";

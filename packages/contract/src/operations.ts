@@ -2,6 +2,13 @@ import { z } from "zod";
 import type { ErrorCode } from "./errors.ts";
 import { executeRequestSchema, executeResponseSchema } from "./execute.ts";
 import { downloadRequestSchema, downloadResponseSchema, uploadRequestSchema, uploadResponseSchema } from "./files.ts";
+import {
+  executeAsyncRequestSchema,
+  executionIdSchema,
+  executionSchema,
+  executionSummarySchema,
+  listExecutionsQuerySchema,
+} from "./executions.ts";
 import { healthResponseSchema } from "./health.ts";
 import { keyIdSchema, sessionIdSchema, vmIdSchema } from "./ids.ts";
 import {
@@ -315,6 +322,7 @@ export const operations = {
     body: executeRequestSchema,
     bodyLimitBytes: executeBodyLimitBytes,
     answer: executeResponseSchema,
+    answerTypes: ["application/json", "text/event-stream"],
     errors: [
       "bad_request",
       "invalid",
@@ -326,6 +334,38 @@ export const operations = {
       "gateway_timeout",
       ...startErrors,
     ],
+  },
+  executeAsync: {
+    ...plain,
+    method: "POST",
+    path: "/execute_async",
+    summary: "Run Python or Bash in a session's VM without waiting for its end",
+    access: "key",
+    body: executeAsyncRequestSchema,
+    bodyLimitBytes: executeBodyLimitBytes,
+    answer: executionSchema,
+    errors: ["bad_request", "invalid", "too_large", "session_not_found", "limit_exceeded", "disk_full"],
+  },
+  getExecution: {
+    ...plain,
+    method: "GET",
+    path: "/v1/executions/{task_id}",
+    summary: "Read how code in the background stands, and what it printed",
+    access: "key",
+    params: z.object({ task_id: executionIdSchema }),
+    missing: "execution_not_found",
+    answer: executionSchema,
+    errors: ["execution_not_found"],
+  },
+  listExecutions: {
+    ...plain,
+    method: "GET",
+    path: "/v1/executions",
+    summary: "List the key's code in the background, newest first",
+    access: "key",
+    query: listExecutionsQuerySchema,
+    answer: z.array(executionSummarySchema),
+    errors: ["invalid"],
   },
   upload: {
     ...plain,

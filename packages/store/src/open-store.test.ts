@@ -143,6 +143,7 @@ describe("the SQLite file", () => {
     await store.sessions.insert({
       sessionId,
       keyId: key.keyId,
+      name: undefined,
       shape: { vcpuCount: 1, memoryMib: 128 },
       env: {},
       metadata: {},

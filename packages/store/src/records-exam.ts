@@ -2,6 +2,7 @@ import { randomBytes, randomUUID } from "node:crypto";
 import { InstaVmError, keyIdSchema, sessionIdSchema, vmIdSchema } from "@instavm/contract";
 import type { KeyRecord, Records, SessionRecord, VmRecord } from "@instavm/core";
 import { describe, expect, it } from "vitest";
+import { executionsExam } from "./executions-exam.ts";
 
 /** Opens empty records that belong to one test. */
 export type OpenRecords = () => Promise<Records & AsyncDisposable>;
@@ -22,6 +23,7 @@ const insertKey = (records: Records): Promise<KeyRecord> =>
 const sessionOf = (key: KeyRecord, over: Partial<SessionRecord> = {}): SessionRecord => ({
   sessionId: newSessionId(),
   keyId: key.keyId,
+  name: undefined,
   shape,
   env: { GREETING: "grüß dich" },
   metadata: { team: "blue", tags: [1, "two", null] },
@@ -74,6 +76,12 @@ export function recordsExam(name: string, open: OpenRecords): void {
     });
     describe("VMs", () => {
       vmsChapter(open);
+    });
+    describe("executions", () => {
+      executionsExam(open, async (records) => {
+        const { session } = await insertBoth(records);
+        return session;
+      });
     });
     describe("keys", () => {
       keysChapter(open);
@@ -140,9 +148,9 @@ function sessionsChapter(open: OpenRecords): void {
     const sessions = [5, 1, 3, 2, 4].map((createdAtMs) => sessionOf(key, { createdAtMs }));
     for (const session of sessions) await records.sessions.insert(session);
     await records.sessions.insert(sessionOf(await insertKey(records)));
-    const listed = await records.sessions.listByKey(key.keyId, 3);
-    expect(listed.map((session) => session.createdAtMs)).toEqual([5, 4, 3]);
-    expect(await records.sessions.listByKey(key.keyId, 100)).toHaveLength(5);
+    const listed = await records.sessions.listByKey(key.keyId, { limit: 3 });
+    expect(listed.map(({ session }) => session.createdAtMs)).toEqual([5, 4, 3]);
+    expect(await records.sessions.listByKey(key.keyId, { limit: 100 })).toHaveLength(5);
   });
 
   it("ends a session once: the first reason and time stay", async () => {
@@ -296,7 +304,7 @@ function keysChapter(open: OpenRecords): void {
 
   it("refuses a hash that is there already", async () => {
     await using records = await open();
-    const { keyId: _, ...key } = await insertKey(records);
+    const { keyId: _, lastUsedAtMs: __, ...key } = await insertKey(records);
     expect(await codeOf(records.keys.insert(key))).toBe("conflict");
   });
 
@@ -310,6 +318,6 @@ function keysChapter(open: OpenRecords): void {
 
   it("says that an unknown key cannot be revoked", async () => {
     await using records = await open();
-    expect(await codeOf(records.keys.revoke(keyIdSchema.parse(4711), 1))).toBe("not_found");
+    expect(await codeOf(records.keys.revoke(keyIdSchema.parse(4711), 1))).toBe("key_not_found");
   });
 }

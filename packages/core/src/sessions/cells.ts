@@ -7,15 +7,17 @@ import type { TakeOutput } from "../vm/agent-calls.ts";
 import { joinSignals, startDeadline } from "../waiting/deadline.ts";
 import type { WorkGauge } from "../waiting/work-gauge.ts";
 import { runOn } from "./run-on-vm.ts";
-import { endOf, ownedBy } from "./session-rules.ts";
+import { endOf, unknownSession } from "./session-rules.ts";
 import type { SessionSettings } from "./session-settings.ts";
 import type { LiveVm, SessionVms } from "./session-vms.ts";
 import type { Caller, ExecuteRequest } from "./sessions.ts";
+import type { UsageMeter } from "./usage-meter.ts";
 
 /** What cells are run with. */
 export interface CellsParts {
   readonly records: Pick<Records, "sessions">;
   readonly vms: SessionVms;
+  readonly meter: UsageMeter;
   readonly gauge: WorkGauge;
   readonly clock: Clock;
   /** Fires when the server stops. */
@@ -50,10 +52,11 @@ export class Cells {
   /** The session, when it is the caller's and has not ended; else throws `session_not_found`. */
   async usable(caller: Caller, sessionId: SessionId): Promise<SessionRecord> {
     const { records, clock } = this.#parts;
-    const session = ownedBy(caller, sessionId, await records.sessions.find(sessionId));
-    const end = endOf(session, clock.nowMs());
+    const own = await records.sessions.findOwn(sessionId, caller.keyId);
+    if (own === undefined) throw unknownSession(sessionId);
+    const end = endOf(own.session, clock.nowMs());
     if (end !== undefined) throw end;
-    return session;
+    return own.session;
   }
 
   /** The session's live VM, a fresh one when that is dead; bounded by the caller's `timeoutMs`. */
@@ -70,7 +73,7 @@ export class Cells {
 
   /** Runs a cell to its end. The time that a fresh VM takes counts against the code's limit. */
   async run(caller: Caller, run: CellRun, waiting: Waiting = {}): Promise<CellEnd> {
-    const { gauge, closing, clock, settings } = this.#parts;
+    const { gauge, closing, clock, meter, settings } = this.#parts;
     using _work = gauge.enter();
     const signal = joinSignals(closing, waiting.signal);
     signal.throwIfAborted();
@@ -78,6 +81,7 @@ export class Cells {
     const session = await this.usable(caller, request.sessionId);
     const startedAtMs = clock.monotonicMs();
     const live = await this.live(session, waiting);
+    meter.count(session.sessionId, live.sandbox.vmId);
     await run.onLive?.(live);
     // The caller's time also runs while a VM is started.
     const limitMs = Math.max(1, Math.floor(request.limitMs - (clock.monotonicMs() - startedAtMs)));

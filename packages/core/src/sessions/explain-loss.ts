@@ -7,7 +7,7 @@ import type { LiveVm } from "./session-vms.ts";
 /** What was going on when a call on a VM failed. */
 export interface FailedCall {
   readonly vm: Pick<LiveVm, "sandbox" | "agent">;
-  readonly session: SessionRecord;
+  readonly session: Pick<SessionRecord, "sessionId" | "lifetimeS">;
   /** A clause: `while the code ran`. */
   readonly during: string;
 }

@@ -1,7 +1,7 @@
 import { InstaVmError, outputLimitBytes, type SessionId } from "@instavm/contract";
 import type { Host } from "../host/host.ts";
 import type { OutputEvent } from "../ports/agent-link.ts";
-import type { Records, SessionRecord, VmRecord } from "../ports/records.ts";
+import type { ListOptions, Records, SessionRecord, SessionWithVm } from "../ports/records.ts";
 import type { Chance, Clock, Log } from "../ports/surroundings.ts";
 import type { Waiting } from "../ports/waiting.ts";
 import { newSessionId } from "../vm/ids.ts";
@@ -11,10 +11,19 @@ import type { CellEnd, Cells } from "./cells.ts";
 import { CollectedOutput } from "./collected-output.ts";
 import type { Lifetimes } from "./lifetimes.ts";
 import { withLossNotice } from "./loss-notice.ts";
-import { ownedBy } from "./session-rules.ts";
+import { unknownSession } from "./session-rules.ts";
 import type { SessionSettings } from "./session-settings.ts";
 import type { SessionVms } from "./session-vms.ts";
-import type { Caller, CreateRequest, ExecuteRequest, ExecuteResult, Sessions, SessionView } from "./sessions.ts";
+import type {
+  Caller,
+  CreateRequest,
+  ExecuteRequest,
+  ExecuteResult,
+  Sessions,
+  SessionUsage,
+  SessionView,
+} from "./sessions.ts";
+import type { UsageMeter } from "./usage-meter.ts";
 
 const expireRetryMs = 5_000;
 
@@ -25,6 +34,7 @@ export interface SessionServiceParts {
   readonly cells: Cells;
   readonly records: Pick<Records, "sessions" | "vms">;
   readonly lifetimes: Lifetimes;
+  readonly meter: UsageMeter;
   readonly gauge: WorkGauge;
   readonly clock: Clock;
   readonly chance: Chance;
@@ -50,6 +60,7 @@ export class SessionService implements Sessions {
     const session: SessionRecord = {
       sessionId: newSessionId(chance),
       keyId: caller.keyId,
+      name: request.name,
       shape: request.shape,
       env: request.env,
       metadata: request.metadata,
@@ -62,26 +73,32 @@ export class SessionService implements Sessions {
     };
     const { vm, started } = await vms.open(session, deadline.signal);
     lifetimes.schedule(session.sessionId, session.expiresAtMs);
-    return { ...this.#view({ ...session, vmId: vm.vmId }, vm), readyMs: started.readyMs };
+    return { ...this.#view({ session: { ...session, vmId: vm.vmId }, vm }), readyMs: started.readyMs };
   }
 
   async get(caller: Caller, sessionId: SessionId): Promise<SessionView> {
-    return this.#viewOf(await this.#own(caller, sessionId));
+    return this.#view(await this.#own(caller, sessionId));
   }
 
-  async list(caller: Caller, options: { readonly limit: number }): Promise<readonly SessionView[]> {
-    const sessions = await this.#parts.records.sessions.listByKey(caller.keyId, options.limit);
-    return Promise.all(sessions.map((session) => this.#viewOf(session)));
+  async list(caller: Caller, options: ListOptions): Promise<readonly SessionView[]> {
+    const found = await this.#parts.records.sessions.listByKey(caller.keyId, options);
+    return found.map((one) => this.#view(one));
+  }
+
+  async usage(caller: Caller, sessionId: SessionId): Promise<SessionUsage> {
+    const { session } = await this.#own(caller, sessionId);
+    return this.#parts.meter.read(session);
   }
 
   async kill(caller: Caller, sessionId: SessionId, waiting: Waiting = {}): Promise<SessionView> {
     const { records, vms, lifetimes } = this.#parts;
     waiting.signal?.throwIfAborted();
-    const session = await records.sessions.find(sessionId);
-    if (session !== undefined && session.keyId !== caller.keyId) {
+    const own = await records.sessions.findOwn(sessionId, caller.keyId);
+    if (own === undefined && (await records.sessions.find(sessionId)) !== undefined) {
       throw new InstaVmError("forbidden", `Session ${sessionId} belongs to another key; only its owner can kill it`);
     }
-    await vms.end(ownedBy(caller, sessionId, session), "killed");
+    if (own === undefined) throw unknownSession(sessionId);
+    await vms.end(own.session, "killed");
     lifetimes.cancel(sessionId);
     return this.get(caller, sessionId);
   }
@@ -106,16 +123,13 @@ export class SessionService implements Sessions {
     }
   }
 
-  async #own(caller: Caller, sessionId: SessionId): Promise<SessionRecord> {
-    return ownedBy(caller, sessionId, await this.#parts.records.sessions.find(sessionId));
+  async #own(caller: Caller, sessionId: SessionId): Promise<SessionWithVm> {
+    const own = await this.#parts.records.sessions.findOwn(sessionId, caller.keyId);
+    if (own === undefined) throw unknownSession(sessionId);
+    return own;
   }
 
-  async #viewOf(session: SessionRecord): Promise<SessionView> {
-    const { vmId } = session;
-    return this.#view(session, vmId === undefined ? undefined : await this.#parts.records.vms.find(vmId));
-  }
-
-  #view(session: SessionRecord, vm: VmRecord | undefined): SessionView {
+  #view({ session, vm }: SessionWithVm): SessionView {
     const vmAlive = session.vmId !== undefined && this.#parts.host.find(session.vmId) !== undefined;
     return { session, vm, vmAlive, readyMs: undefined };
   }
