@@ -28,6 +28,7 @@ export class UsageMeter {
   /** VMs that ran something since they were last looked at. */
   readonly #busy = new Map<VmId, SessionId>();
   #cancelTimer: (() => void) | undefined;
+  #isClosed = false;
   #writing: Promise<void> = Promise.resolve();
 
   constructor(parts: UsageMeterParts) {
@@ -70,6 +71,7 @@ export class UsageMeter {
 
   /** Writes down the rest. Never rejects. */
   async close(): Promise<void> {
+    this.#isClosed = true;
     this.#cancelTimer?.();
     this.#cancelTimer = undefined;
     await this.#write();
@@ -84,6 +86,7 @@ export class UsageMeter {
   }
 
   #arm(): void {
+    if (this.#isClosed) return;
     this.#cancelTimer ??= this.#parts.clock.after(writeAfterMs, () => {
       this.#cancelTimer = undefined;
       void this.#write();
