@@ -840,16 +840,18 @@ class Driver:
         self.show({"text/plain": repr(value)} if data is None else data, True)
 
     def show(self, data, is_result=False):
-        """Sends a display message. `data`: MIME type to str or bytes; what is too large is cut (text) or left out."""
+        """Sends a display message. `data`: MIME type to str or bytes; long text/plain is cut. What else is too large, the
+        agent leaves out and says so."""
         parts = []
         for mime, content in data.items():
-            if isinstance(content, str):
-                limit = MAX_TEXT_BYTES if mime == "text/plain" else MAX_RICH_BYTES
-                if mime != "text/plain" and len(content) > limit:
-                    continue
-                content = bounded(content, limit)
-            if len(content) <= 2 * MAX_RICH_BYTES:
-                parts.append(packed(bounded(mime, 256)) + packed(content))
+            if mime == "text/plain" and isinstance(content, str):
+                content = bounded(content, MAX_TEXT_BYTES)
+            elif isinstance(content, str):
+                content = content.encode("utf-8", "backslashreplace")
+            if len(content) > MAX_RICH_BYTES:
+                # As long as need be to be too long.
+                content = bytes(MAX_RICH_BYTES + 1)
+            parts.append(packed(bounded(mime, 256)) + packed(content))
         if not parts:
             return
         self.streams.flush()

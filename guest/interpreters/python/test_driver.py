@@ -690,6 +690,13 @@ class IPythonTest(CellTests, DriverTest):
             self.assertEqual(result.displays[0][1]["image/png"], b"\x89PNG\r\n\x1a\n1234")
             self.assertEqual(result.displays[1][1]["application/json"], b'{"a": 1}')
 
+    def test_what_is_too_large_to_be_shown_is_sent_as_too_large(self):
+        with self.interpreter() as python:
+            code = "display({'text/html': 'x' * %d, 'image/svg+xml': 'y' * 200000, 'text/plain': 'z' * 3000000}, raw=True)"
+            ((_, data),) = python.run(code % (17 << 20)).displays
+            self.assertEqual((len(data["text/html"]), len(data["image/svg+xml"])), ((16 << 20) + 1, 200000))
+            self.assertLess(len(data["text/plain"]), 1 << 20)
+
     def test_a_display_from_a_thread_between_cells_is_dropped(self):
         with self.interpreter() as python:
             code = "import threading, time\ngate = threading.Event(); shown = threading.Event()\ndef late():\n    gate.wait(); time.sleep(0.2); display('late'); shown.set()\nthreading.Thread(target=late, daemon=True).start()"

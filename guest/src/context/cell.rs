@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use tokio::time::{sleep_until, timeout};
 
 use super::actor::Control;
-use super::conversation::Conversation;
+use super::conversation::{Conversation, Displays};
 use super::interpreter::Interpreter;
 use super::usage::CellUsage;
 use super::wire::{Done, Mode, Status};
@@ -131,7 +131,7 @@ pub async fn run(
         replies,
         flow: OutputFlow::new(&cell.call, stdout, stderr, cell.output_limit_bytes),
         kept: [kept_stdout, kept_stderr],
-        has_dropped_display: false,
+        displays: Displays::default(),
         request_bytes: 0,
     };
     let (stop, timed_out) = process.watch(&mut conversation, control).await;
@@ -298,10 +298,9 @@ fn summary(stop: Stop, reaped: Option<Reaped>, figures: &Figures) -> CodeEnded {
     let (exit_code, error, context_lost) = match stop {
         Stop::Done(done) => {
             let is_exit = done.status == Status::Exited;
-            let exit_code = if is_exit {
-                done.exit_code & 0xff
-            } else {
-                i32::from(done.status == Status::Raised)
+            let exit_code = match done.status {
+                Status::Raised => 1,
+                Status::Completed | Status::Exited => done.exit_code & 0xff,
             };
             (
                 exit_code,

@@ -11,10 +11,12 @@ import { guestProtocolError } from "./link-errors.ts";
 const longestErrorName = 1024;
 const longestErrorValue = 65_536;
 const longestTraceback = 262_144;
-const mostDisplayParts = 32;
+/** Parts of one display that are kept. */
+export const mostDisplayParts = 32;
 const mimeType = /^[\w.+-]{1,64}\/[\w.+-]{1,64}(?:;[\w.+= -]{1,64})?$/;
 
-type DisplayEvent = Extract<OutputEvent, { type: "display" }>;
+/** Something rich that a cell shows. */
+export type DisplayEvent = Extract<OutputEvent, { type: "display" }>;
 
 /** Parts under a name that is no MIME type, and parts beyond the 32nd, are left out: the program in the VM chose them, and may be wrong. */
 export function readDisplay(display: Display): DisplayEvent {

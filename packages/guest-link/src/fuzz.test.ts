@@ -41,6 +41,15 @@ const corpus: readonly Uint8Array[] = [
     payload: encoded(OutcomeSchema, { outcome: { case: "codeEnded", value: { language: Language.PYTHON } } }),
   }),
   frame({ streamId: 3, type: 3, payload: encoded(CodeEndedSchema, { exitCode: 1 }) }),
+  ...[true, false].map((continues) =>
+    frame({
+      streamId: 3,
+      type: 2,
+      payload: encoded(OutputSchema, {
+        output: { case: "display", value: { data: { "image/png": counting(100) }, continues } },
+      }),
+    }),
+  ),
 ];
 
 /** Runs `examine` for each seed; a failure names the seed. */

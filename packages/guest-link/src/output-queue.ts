@@ -1,4 +1,5 @@
 import type { FileEntry, FileEvent, OutputEvent, OutputPosition } from "@instavm/core";
+import type { DisplayPiece } from "./display-assembly.ts";
 
 type ByteKind = "stdout" | "stderr" | "data";
 
@@ -7,6 +8,7 @@ export type StreamEvent =
   | OutputEvent
   | FileEvent
   | OutputPosition
+  | DisplayPiece
   | { readonly type: "entry"; readonly entry: FileEntry }
   | { readonly type: "data"; readonly data: Uint8Array };
 

@@ -148,6 +148,11 @@ const answers = (): MessageVector[] => [
   vector("started", StartedSchema, { pid: 4242 }),
   vector("display", DisplaySchema, { data: { "text/html": utf8("<b>6</b>") }, isResult: true }),
   vector("display, nothing in it", DisplaySchema, {}),
+  vector("display that continues", DisplaySchema, {
+    data: { "image/png": counting(8, 0x89) },
+    isResult: true,
+    continues: true,
+  }),
   ...failures(),
 ];
 
