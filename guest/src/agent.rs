@@ -5,7 +5,10 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::calls::{contexts, exec, figures, files, identity, run_code};
+use tokio::sync::Semaphore;
+
+use crate::calls::pieces::MAX_TRANSFERS;
+use crate::calls::{contexts, directory, exec, figures, files, identity, run_code};
 use crate::code::CodeBudget;
 use crate::context::interpreter::Driver;
 use crate::context::registry::Contexts;
@@ -46,6 +49,8 @@ pub struct Agent {
     pub contexts: Contexts,
     /// Bounds the code that is held in memory.
     pub code_budget: Arc<CodeBudget>,
+    /// Bounds the calls that move bytes between files and the host.
+    pub transfers: Semaphore,
     installed: Mutex<Variables>,
     boot_id: [u8; 16],
 }
@@ -71,6 +76,7 @@ impl Agent {
             directory: directory.to_owned(),
             contexts: Contexts::default(),
             code_budget: Arc::new(CodeBudget::for_this_machine()),
+            transfers: Semaphore::new(MAX_TRANSFERS),
             installed: Mutex::default(),
             boot_id,
         })
@@ -189,13 +195,25 @@ impl Agent {
             open::Call::WriteFile(request) => {
                 Outcome::FileWritten(files::write(self, call, request).await?)
             }
-            open::Call::ListDirectory(_)
-            | open::Call::StatFile(_)
-            | open::Call::MakeDirectory(_)
-            | open::Call::MoveFile(_)
-            | open::Call::RemoveFile(_)
-            | open::Call::ChangeFile(_)
-            | open::Call::ReadTree(_)
+            open::Call::ListDirectory(request) => {
+                Outcome::DirectoryListed(directory::list(self, call, request).await?)
+            }
+            open::Call::StatFile(request) => {
+                Outcome::Entry(directory::stat(self, call, request).await?)
+            }
+            open::Call::MakeDirectory(request) => {
+                Outcome::Entry(directory::make(self, call, request).await?)
+            }
+            open::Call::MoveFile(request) => {
+                Outcome::Entry(directory::rename(self, call, request).await?)
+            }
+            open::Call::RemoveFile(request) => {
+                Outcome::FileRemoved(directory::remove(self, call, request).await?)
+            }
+            open::Call::ChangeFile(request) => {
+                Outcome::Entry(directory::change(self, call, request).await?)
+            }
+            open::Call::ReadTree(_)
             | open::Call::WriteTree(_)
             | open::Call::StartProcess(_)
             | open::Call::ListProcesses(_)

@@ -1,8 +1,10 @@
 //! The services, one file each.
 
 pub mod contexts;
+pub mod directory;
 pub mod exec;
 pub mod figures;
 pub mod files;
 pub mod identity;
+pub mod pieces;
 pub mod run_code;
