@@ -1,5 +1,5 @@
 import { InstaVm, InstaVmError } from "instavm";
-import type { Sandbox } from "instavm";
+import type { SandboxSummary } from "instavm";
 import { RememberedSessions } from "./remembered-sessions.ts";
 import { configDirectory, ownSurroundings, readSettings } from "./settings.ts";
 import type { ServerOptions, Settings } from "./settings.ts";
@@ -65,7 +65,7 @@ export async function listSessions(options: SessionCommandOptions, signal: Abort
   }
 }
 
-function table(live: readonly Sandbox[], remembered: string | undefined): string {
+function table(live: readonly SandboxSummary[], remembered: string | undefined): string {
   const rows = [
     ["", "SESSION", "VM", "STATUS", "STARTED", "ENDS"],
     ...live.map((one) => [
@@ -86,7 +86,7 @@ function table(live: readonly Sandbox[], remembered: string | undefined): string
 }
 
 /** The server's own names. */
-function toJson(sandbox: Sandbox): Record<string, unknown> {
+function toJson(sandbox: SandboxSummary): Record<string, unknown> {
   return {
     session_id: sandbox.sessionId,
     vm_id: sandbox.vmId ?? null,

@@ -99,6 +99,8 @@ const success = {
   stdout: "42\n",
   stderr: "",
   output: "42\n",
+  results: [],
+  error: null,
 };
 
 function session(id: string): Record<string, unknown> {
