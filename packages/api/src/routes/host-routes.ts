@@ -1,7 +1,8 @@
+import type { IncomingHttpHeaders } from "node:http";
 import { InstaVmError, openApiDocument, operations } from "@instavm/contract";
 import type { HostStatus } from "@instavm/core";
 import type { FastifyInstance } from "fastify";
-import { keyOf, missingKey } from "../auth/authenticator.ts";
+import { callerOf } from "../auth/authenticator.ts";
 import { openRoute } from "../http/route.ts";
 import type { Route, RouteContext } from "../http/route.ts";
 import { hostLines } from "../metrics.ts";
@@ -54,7 +55,7 @@ export function metricsRoute({ version, status }: HostFacts): Route {
 
 interface TextRoute {
   readonly type: string;
-  readonly text: (headers: Parameters<typeof keyOf>[0]) => Promise<string>;
+  readonly text: (headers: IncomingHttpHeaders) => Promise<string>;
 }
 
 function getText(app: FastifyInstance, path: string, { type, text }: TextRoute): void {
@@ -63,9 +64,7 @@ function getText(app: FastifyInstance, path: string, { type, text }: TextRoute):
   }
 }
 
-async function requireAdmin(headers: Parameters<typeof keyOf>[0], { authenticator }: RouteContext): Promise<void> {
-  const key = keyOf(headers);
-  if (key === undefined) throw missingKey();
-  const { role } = await authenticator.authenticate(key);
+async function requireAdmin(headers: IncomingHttpHeaders, { authenticator }: RouteContext): Promise<void> {
+  const { role } = await callerOf(headers, authenticator);
   if (role !== "admin") throw new InstaVmError("forbidden", "Metrics need an admin's key.");
 }
