@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { errorBodySchema } from "./error-body.ts";
 import { sessionIdSchema, vmIdSchema } from "./ids.ts";
 import { executeTimeoutS } from "./limits.ts";
 
@@ -32,7 +33,7 @@ export const displayedSchema = z.object({
   type: z
     .string()
     .meta({ description: "A MIME type, such as `text/plain`, `text/html`, `image/png`.", examples: ["image/png"] }),
-  data: z.string().meta({ description: "Text as it is; images but SVG, audio and video as base64." }),
+  data: z.string().meta({ description: "Text as it is; images but SVG, audio, video, fonts and PDF as base64." }),
   display: z.int().meta({ description: "Counts the things from 0; the same for all forms of one." }),
   is_result: z.boolean().meta({ description: "The value of the last expression." }),
 });
@@ -46,8 +47,8 @@ export const codeErrorSchema = z.object({
 });
 export type CodeError = z.infer<typeof codeErrorSchema>;
 
-/** Answer of POST /execute. A program that fails is a success of the call. */
-export const executeResponseSchema = z.object({
+/** How code ended. */
+const exitFields = {
   session_id: sessionIdSchema,
   vm_id: vmIdSchema,
   language: z.enum(["python", "javascript", "bash"]),
@@ -66,12 +67,39 @@ export const executeResponseSchema = z.object({
     .nullable()
     .meta({ description: "Set when this call had to start a VM." }),
   vm_ready_ms: z.number().nullable().meta({ description: "How long that took, in ms." }),
+  error: codeErrorSchema.nullable().meta({ description: "Set when Python or JavaScript raised." }),
+};
+
+/** Answer of POST /execute. A program that fails is a success of the call. */
+export const executeResponseSchema = z.object({
+  ...exitFields,
   stdout: z.string().meta({ description: "What the program printed, then the value of the last expression." }),
   stderr: z.string(),
   output: z.string().meta({ description: "The same text as `stdout`." }),
   results: z
     .array(displayedSchema)
     .meta({ description: "What the code displayed, the value of its last expression among it." }),
-  error: codeErrorSchema.nullable().meta({ description: "Set when Python or JavaScript raised." }),
 });
 export type ExecuteResponse = z.infer<typeof executeResponseSchema>;
+
+/** Data of the last event of a stream. */
+export const executeExitSchema = z.object(exitFields);
+export type ExecuteExit = z.infer<typeof executeExitSchema>;
+
+const textEventSchema = z.object({ text: z.string() });
+
+/**
+ * Events of POST /execute with `Accept: text/event-stream`, and their data as JSON. The last one is `exit`, or `error`
+ * when something other than the code failed; comments in between say that the stream lives. There is no cap on the
+ * output: a client that reads slowly slows the code, and one that leaves ends it.
+ */
+export const executeStreamEventSchemas = {
+  stdout: textEventSchema,
+  stderr: textEventSchema,
+  result: displayedSchema,
+  exit: executeExitSchema,
+  error: errorBodySchema,
+} as const;
+export type ExecuteStreamEvents = {
+  readonly [Name in keyof typeof executeStreamEventSchemas]: z.infer<(typeof executeStreamEventSchemas)[Name]>;
+};

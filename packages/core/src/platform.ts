@@ -83,6 +83,9 @@ export interface PlatformPorts {
 export interface Platform {
   readonly sessions: Sessions;
   readonly vms: Vms;
+  /** Code that is streamed, or runs in the background. */
+  readonly executions: Executions;
+  readonly files: Files;
   readonly host: {
     /** Throws `host_setup` when the engine cannot work here. */
     status(): Promise<HostStatus>;
@@ -119,6 +122,8 @@ export function createPlatform(ports: PlatformPorts, settings: PlatformSettings 
   return {
     sessions,
     vms: new VmService({ ...domain, sessions, cells }),
+    executions,
+    files,
     host: { status: () => host.status() },
     start: async () => {
       await recover({ host, records, ledger, lifetimes, log });

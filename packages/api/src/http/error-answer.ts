@@ -70,7 +70,8 @@ function defaultRetryAfterS(error: InstaVmError): number | undefined {
   return error.retryable ? 1 : 60;
 }
 
-function toInstaVmError(error: unknown, request: FastifyRequest): InstaVmError {
+/** Any failure as one of the contract. */
+export function toInstaVmError(error: unknown, request: FastifyRequest): InstaVmError {
   if (error instanceof InstaVmError) return error;
   const known = fromFastify(error, request);
   return (

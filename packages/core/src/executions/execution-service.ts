@@ -58,6 +58,8 @@ export class ExecutionService implements Executions {
         reader.started({ sessionId, vmId: sandbox.vmId, start: started?.start, readyMs: started?.readyMs }),
     };
     const { ended } = await this.#parts.cells.run(caller, run, waiting);
+    const notice = withLossNotice(new Uint8Array(), ended);
+    if (notice.length > 0) await reader.take({ type: "stderr", data: notice });
     return ended;
   }
 
