@@ -17,7 +17,13 @@ describe("an API key", () => {
     const { key, ...made } = await makeKey(server, { description: "CI" });
     expect(made).toMatchObject({ id: 3, description: "CI", role: "user", last_used_at: null, is_active: true });
     const me = await server.call("GET", "/v1/users/me", { key });
-    expect(currentUserSchema.parse(me.body)).toEqual({ id: 3, name: "CI", email: null, is_verified: true, role: "user" });
+    expect(currentUserSchema.parse(me.body)).toEqual({
+      id: 3,
+      name: "CI",
+      email: null,
+      is_verified: true,
+      role: "user",
+    });
     const read = await server.call("GET", "/v1/api-keys/3");
     expect(apiKeySchema.parse(read.body).last_used_at).not.toBeNull();
     expect(JSON.stringify([read, await server.call("GET", "/v1/api-keys")])).not.toContain(key);

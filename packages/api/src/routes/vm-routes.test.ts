@@ -85,7 +85,7 @@ describe("POST /v1/vms", () => {
 
   it("takes values that ask for nothing", async () => {
     await using server = await startWorldApi();
-    await create(server, {
+    const vm = await create(server, {
       snapshot_id: null,
       image_variant: "standard",
       volumes: [],
@@ -95,6 +95,7 @@ describe("POST /v1/vms", () => {
       auto_resume: false,
       snapshot_on_terminate: false,
     });
+    expect(vm).toMatchObject({ status: "active", image_variant: "standard" });
   });
 
   it("gives a session a VM: the one that it has, or a fresh one when that is dead", async () => {

@@ -74,7 +74,9 @@ export interface UsageEntry {
 export interface RecordedUsage {
   readonly executions: number;
   /** Its VMs, in no order. */
-  readonly vms: readonly (Pick<VmRecord, "vmId" | "shape" | "createdAtMs" | "endedAtMs"> & { readonly cpuMs: number })[];
+  readonly vms: readonly (Pick<VmRecord, "vmId" | "shape" | "createdAtMs" | "endedAtMs"> & {
+    readonly cpuMs: number;
+  })[];
 }
 
 export interface KeyRecord {

@@ -44,7 +44,7 @@ export class VmService implements Vms {
     requireSame(session, request);
     const { sandbox } = await cells.live(session, request);
     await this.#change(session, request);
-    return this.get(caller, sandbox.vmId);
+    return await this.get(caller, sandbox.vmId);
   }
 
   async get(caller: Caller, vmId: VmId): Promise<VmView> {
@@ -116,7 +116,8 @@ function lifetimeOf(session: SessionRecord, lifetimeS: number | undefined, nowMs
 /** A session's VMs all have the shape and environment that it was created with. */
 function requireSame({ sessionId, shape }: SessionRecord, wanted: AttachRequest): void {
   const { vcpuCount = shape.vcpuCount, memoryMib = shape.memoryMib } = wanted.shape;
-  const text = ({ vcpuCount: vcpus, memoryMib: mib }: SessionRecord["shape"]): string => `${vcpus} vCPUs and ${mib} MiB`;
+  const text = ({ vcpuCount: vcpus, memoryMib: mib }: SessionRecord["shape"]): string =>
+    `${vcpus} vCPUs and ${mib} MiB`;
   if (vcpuCount !== shape.vcpuCount || memoryMib !== shape.memoryMib) {
     throw new InstaVmError(
       "conflict",
