@@ -1,6 +1,7 @@
 import type {
   CreateSessionResponse,
   Displayed as DisplayedBody,
+  ExecuteExit,
   ExecuteResponse,
   HealthResponse,
   KillResponse,
@@ -83,14 +84,11 @@ export interface CodeError {
   readonly traceback: string;
 }
 
-/** How one execute ended. */
-export interface ExecuteResult {
+/** How code ended. */
+export interface ExecuteEnd {
   readonly sessionId: string;
   readonly vmId: string;
   readonly language: "python" | "javascript" | "bash";
-  /** What the program printed, then the value of the last expression. */
-  readonly stdout: string;
-  readonly stderr: string;
   readonly exitCode: number;
   /** `exitCode` is 0. */
   readonly success: boolean;
@@ -105,10 +103,17 @@ export interface ExecuteResult {
   /** Set when this call had to start a VM. */
   readonly vmStart: StartKind | undefined;
   readonly vmReadyMs: number | undefined;
-  /** What the code displayed, and the value of its last expression. */
-  readonly results: readonly Displayed[];
   /** What Python or JavaScript raised. */
   readonly error: CodeError | undefined;
+}
+
+/** How one execute ended, and all that came of it. */
+export interface ExecuteResult extends ExecuteEnd {
+  /** What the program printed, then the value of the last expression. */
+  readonly stdout: string;
+  readonly stderr: string;
+  /** What the code displayed, and the value of its last expression. */
+  readonly results: readonly Displayed[];
 }
 
 /** What a session has used so far, over all VMs that it had. */
@@ -185,11 +190,18 @@ export function toKilled(body: KillResponse): KilledSession {
 
 export function toExecuteResult(body: ExecuteResponse): ExecuteResult {
   return {
+    ...toExecuteEnd(body),
+    stdout: body.stdout,
+    stderr: body.stderr,
+    results: body.results.map(toDisplayed),
+  };
+}
+
+export function toExecuteEnd(body: ExecuteExit): ExecuteEnd {
+  return {
     sessionId: body.session_id,
     vmId: body.vm_id,
     language: body.language,
-    stdout: body.stdout,
-    stderr: body.stderr,
     exitCode: body.exit_code,
     success: body.success,
     timedOut: body.timed_out,
@@ -200,12 +212,11 @@ export function toExecuteResult(body: ExecuteResponse): ExecuteResult {
     cpuTimeS: body.cpu_time,
     vmStart: body.vm_start ?? undefined,
     vmReadyMs: body.vm_ready_ms ?? undefined,
-    results: body.results.map(toDisplayed),
     error: body.error ?? undefined,
   };
 }
 
-function toDisplayed(body: DisplayedBody): Displayed {
+export function toDisplayed(body: DisplayedBody): Displayed {
   return { type: body.type, data: body.data, display: body.display, isResult: body.is_result };
 }
 

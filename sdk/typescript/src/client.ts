@@ -22,6 +22,8 @@ import type {
   SessionUsage,
 } from "./answers.ts";
 import { ApiKeys } from "./api-keys.ts";
+import { executeEvents } from "./execute-events.ts";
+import type { ExecuteEvent } from "./execute-events.ts";
 import type { ExecuteOptions } from "./execute-options.ts";
 import { Executions } from "./executions.ts";
 import { Files } from "./files.ts";
@@ -93,6 +95,19 @@ export class InstaVm {
   async execute(sessionId: string, code: string, options: ExecuteOptions = {}): Promise<ExecuteResult> {
     const { body, timeoutMs } = executeCall(sessionId, code, options);
     return toExecuteResult(await this.#transport.call(operations.execute, { body }, { timeoutMs, ...options }));
+  }
+
+  /**
+   * Runs code and yields what comes of it as it comes, the last one being `exit`. Reading slowly slows the code; leaving the
+   * loop early, or an abort, ends it. Nothing is cut.
+   */
+  async *stream(
+    sessionId: string,
+    code: string,
+    options: ExecuteOptions = {},
+  ): AsyncGenerator<ExecuteEvent, void, undefined> {
+    const { body, timeoutMs } = executeCall(sessionId, code, options);
+    yield* executeEvents(this.#transport.events(operations.execute, { body }, { timeoutMs, ...options }));
   }
 
   async getSession(sessionId: string, options: CallOptions = {}): Promise<SessionDetails> {

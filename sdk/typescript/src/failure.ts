@@ -1,5 +1,5 @@
 import { InstaVmError, errorBodySchema, errorTable } from "@instavm/contract";
-import type { ErrorCode } from "@instavm/contract";
+import type { ErrorBody, ErrorCode } from "@instavm/contract";
 import { parseJson } from "./json.ts";
 
 /** What one request was, for the sentences of its errors. */
@@ -16,13 +16,22 @@ export function failureOfAnswer(response: Response, text: string): InstaVmError 
   if (!parsed.success) {
     return new InstaVmError("bad_gateway", `${response.url} answered ${response.status} without InstaVM's error body.`);
   }
-  const { detail, code, next, request_id: requestId, errors } = parsed.data;
   const retryAfterS = Number(response.headers.get("retry-after") ?? Number.NaN);
-  return new InstaVmError(isErrorCode(code) ? code : codeForStatus(response.status), detail, {
+  const patience = Number.isFinite(retryAfterS) ? { retryAfterS } : {};
+  return errorOfBody(parsed.data, { status: response.status, ...patience });
+}
+
+/** The error that a body stands for. A code of a newer server becomes the nearest one that this client knows. */
+export function errorOfBody(
+  body: ErrorBody,
+  answer: { readonly status: number; readonly retryAfterS?: number } = { status: 500 },
+): InstaVmError {
+  const { detail, code, next, request_id: requestId, errors } = body;
+  return new InstaVmError(isErrorCode(code) ? code : codeForStatus(answer.status), detail, {
     next,
     requestId,
     ...(errors === undefined ? {} : { errors }),
-    ...(Number.isFinite(retryAfterS) ? { retryAfterS } : {}),
+    ...(answer.retryAfterS === undefined ? {} : { retryAfterS: answer.retryAfterS }),
   });
 }
 
@@ -58,11 +67,6 @@ export function failureOfConnection(asked: Asked, cause: unknown): InstaVmError 
     next: "Start it with `instavm server`, or correct the base URL.",
     cause,
   });
-}
-
-/** A code of a newer server becomes the nearest one that this client knows. */
-export function errorOfCode(code: string, message: string): InstaVmError {
-  return new InstaVmError(isErrorCode(code) ? code : "internal", message);
 }
 
 function isErrorCode(code: string): code is ErrorCode {

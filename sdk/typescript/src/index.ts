@@ -6,6 +6,7 @@ export { InstaVm } from "./client.ts";
 export type { CreateSessionOptions, InstaVmOptions, ListSessionsOptions, Operations } from "./client.ts";
 export type { Commands } from "./commands.ts";
 export { isInstaVmError, isNotFound, isRetryable } from "./errors.ts";
+export type { ExecuteEvent } from "./execute-events.ts";
 export type { ExecuteOptions } from "./execute-options.ts";
 export type { Execution, ExecutionSummary } from "./execution-answers.ts";
 export type { Executions, ListExecutionsOptions, WaitForExecutionOptions } from "./executions.ts";

@@ -3,6 +3,7 @@ import { InstaVm } from "./client.ts";
 import type { CreateSessionOptions, InstaVmOptions } from "./client.ts";
 import { Commands } from "./commands.ts";
 import { isInstaVmError } from "./errors.ts";
+import type { ExecuteEvent } from "./execute-events.ts";
 import type { ExecuteOptions } from "./execute-options.ts";
 import type { Execution } from "./execution-answers.ts";
 import type { Files } from "./files.ts";
@@ -44,6 +45,11 @@ export class Sandbox implements AsyncDisposable {
   /** Runs code; resolves with what it printed and how it ended, whatever its exit code. */
   async run(code: string, options: ExecuteOptions = {}): Promise<ExecuteResult> {
     return await this.#client.execute(this.sessionId, code, options);
+  }
+
+  /** Runs code and yields what comes of it as it comes, the last one being `exit`; see `InstaVm.stream`. */
+  stream(code: string, options: ExecuteOptions = {}): AsyncGenerator<ExecuteEvent, void, undefined> {
+    return this.#client.stream(this.sessionId, code, options);
   }
 
   /** The same as `run`. */
