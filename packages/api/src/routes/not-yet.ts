@@ -186,6 +186,10 @@ function notYetRoute({ lacks, access }: LaterGroup, line: string): Route {
   const start = line.indexOf("/");
   const methods = line.slice(0, start).trim().split(" ");
   const path = line.slice(start);
+  const shown = path
+    .replaceAll("::", "\n")
+    .replaceAll(/:(\w+)/g, "{$1}")
+    .replaceAll("\n", ":");
   return {
     register: (app, { authenticator }) => {
       for (const url of path.endsWith("*") ? [path] : [path, `${path}/`]) {
@@ -197,7 +201,7 @@ function notYetRoute({ lacks, access }: LaterGroup, line: string): Route {
             if (access === "key") await callerOf(request.headers, authenticator);
             throw new InstaVmError(
               "not_implemented",
-              `This release has no ${lacks}; ${request.method} ${path} cannot work yet.`,
+              `This release has no ${lacks}; ${request.method} ${shown} cannot work yet.`,
             );
           },
           handler: () => undefined,
