@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Semaphore;
 
 use crate::calls::pieces::MAX_TRANSFERS;
-use crate::calls::{contexts, directory, exec, figures, files, identity, run_code};
+use crate::calls::{background, contexts, directory, exec, figures, files, identity, run_code};
 use crate::code::CodeBudget;
 use crate::context::interpreter::Driver;
 use crate::context::registry::Contexts;
@@ -16,6 +16,7 @@ use crate::failure::{CallError, CallResult};
 use crate::image::Image;
 use crate::link::stream::Call;
 use crate::process::account::Account;
+use crate::process::background::Processes;
 use crate::process::command::Starter;
 use crate::process::environment::Variables;
 use crate::process::group::Groups;
@@ -51,6 +52,8 @@ pub struct Agent {
     pub code_budget: Arc<CodeBudget>,
     /// Bounds the calls that move bytes between files and the host.
     pub transfers: Semaphore,
+    /// Processes that outlive their calls.
+    pub processes: Arc<Processes>,
     installed: Mutex<Variables>,
     boot_id: [u8; 16],
 }
@@ -77,6 +80,7 @@ impl Agent {
             contexts: Contexts::default(),
             code_budget: Arc::new(CodeBudget::for_this_machine()),
             transfers: Semaphore::new(MAX_TRANSFERS),
+            processes: Arc::default(),
             installed: Mutex::default(),
             boot_id,
         })
@@ -213,15 +217,23 @@ impl Agent {
             open::Call::ChangeFile(request) => {
                 Outcome::Entry(directory::change(self, call, request).await?)
             }
-            open::Call::ReadTree(_)
-            | open::Call::WriteTree(_)
-            | open::Call::StartProcess(_)
-            | open::Call::ListProcesses(_)
-            | open::Call::AttachProcess(_)
-            | open::Call::WriteStdin(_)
-            | open::Call::SignalProcess(_)
-            | open::Call::WaitProcess(_)
-            | open::Call::WatchFiles(_) => {
+            open::Call::StartProcess(request) => {
+                Outcome::Process(background::start(self, call, request).await?)
+            }
+            open::Call::ListProcesses(_) => Outcome::Processes(self.processes.list()),
+            open::Call::AttachProcess(request) => {
+                Outcome::Process(background::attach(self, call, request).await?)
+            }
+            open::Call::WriteStdin(request) => {
+                Outcome::StdinWritten(background::write_stdin(self, call, request).await?)
+            }
+            open::Call::SignalProcess(request) => {
+                Outcome::Process(background::signal(self, request)?)
+            }
+            open::Call::WaitProcess(request) => {
+                Outcome::Process(background::wait(self, call, request).await?)
+            }
+            open::Call::ReadTree(_) | open::Call::WriteTree(_) | open::Call::WatchFiles(_) => {
                 return Err(CallError::unsupported(
                     "a call that this agent knows by name only",
                 ));

@@ -1,5 +1,6 @@
 //! The services, one file each.
 
+pub mod background;
 pub mod contexts;
 pub mod directory;
 pub mod exec;
