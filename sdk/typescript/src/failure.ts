@@ -60,7 +60,13 @@ export function failureOfConnection(asked: Asked, cause: unknown): InstaVmError 
     return new InstaVmError(
       "too_large",
       `The answer to ${asked.method} ${asked.path} is longer than the longest text that JavaScript can hold.`,
-      { next: "Print less: bytes that are no text, such as NULs, take six times their size in JSON.", cause },
+      {
+        next:
+          asked.path === "/execute"
+            ? "Print less: bytes that are no text, such as NULs, take six times their size in JSON."
+            : "Ask for less at once.",
+        cause,
+      },
     );
   }
   return new InstaVmError("unavailable", `The server at ${asked.baseUrl} cannot be reached: ${reason(cause)}.`, {

@@ -27,11 +27,28 @@ test("a path with quotes and newlines stays one field", async () => {
   await using server = await ScriptedServer.start((_, response) => {
     sendJson(response, { status: "success", path: "/app/x", size: 1 });
   });
-  const path = 'a"b\r\nc; name="session_id"';
+  const path = 'a"b\nc\r; name="session_id"';
   await server.client.files(sessionId).upload(path, "x");
   const form = await formOf(server.received[0]);
   expect(form.getAll("session_id")).toEqual([sessionId]);
   expect(form.get("remote_path")).toBe(path);
+});
+
+test("a stream is sent as it comes", async () => {
+  await using server = await ScriptedServer.start((_, response) => {
+    sendJson(response, { status: "success", path: "/app/x", size: 3 });
+  });
+  const pieces = ["a", "b", "c"].map((text) => new TextEncoder().encode(text));
+  const source = new ReadableStream<Uint8Array>({
+    pull: (controller) => {
+      const piece = pieces.shift();
+      if (piece === undefined) controller.close();
+      else controller.enqueue(piece);
+    },
+  });
+  await server.client.files(sessionId).write("x", source);
+  const file = (await formOf(server.received[0])).get("file");
+  expect(file instanceof File ? await file.text() : "").toBe("abc");
 });
 
 test("a file comes back as it is, byte by byte", async () => {

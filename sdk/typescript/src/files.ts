@@ -1,8 +1,7 @@
 import { InstaVmError, operations } from "@instavm/contract";
+import { multipartBody } from "./multipart.ts";
+import type { FileSource } from "./multipart.ts";
 import type { CallOptions, Transport } from "./transport.ts";
-
-/** What a file is written from: text, bytes, or a Blob, whose bytes are read as they are sent. */
-export type FileSource = string | Blob | ArrayBuffer | Uint8Array<ArrayBuffer>;
 
 /** A file that was written. */
 export interface WrittenFile {
@@ -25,15 +24,10 @@ export class Files {
 
   /**
    * Writes a file, whole or not at all, and the directories above it that are missing. In Node, `await openAsBlob(path)` of
-   * `node:fs` sends a local file without holding it in memory.
+   * `node:fs` sends a local file without holding it in memory. Most browsers cannot send a stream, but every Blob.
    */
   async write(path: string, content: FileSource, options: CallOptions = {}): Promise<WrittenFile> {
-    const form = new FormData();
-    // The server reads the fields first: the file comes last.
-    form.set("session_id", this.#sessionId);
-    form.set("remote_path", path);
-    form.set("recursive", "true");
-    form.set("file", content instanceof Blob ? content : new Blob([content]), "file");
+    const form = multipartBody({ session_id: this.#sessionId, remote_path: path, recursive: "true" }, content);
     const sent = { timeoutMs: transferTimeoutMs, ...options };
     const written = await this.#transport.call(operations.upload, { form }, sent);
     return { path: written.path, sizeBytes: written.size };

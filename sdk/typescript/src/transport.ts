@@ -5,6 +5,7 @@ import { environmentVariable } from "./environment.ts";
 import { failureOfAnswer, failureOfConnection, failureOfDeadline, failureOfShape } from "./failure.ts";
 import type { Asked } from "./failure.ts";
 import { parseJson } from "./json.ts";
+import type { MultipartBody } from "./multipart.ts";
 import { withRetries } from "./retries.ts";
 import { serverEvents } from "./server-events.ts";
 import type { ServerEvent } from "./server-events.ts";
@@ -34,7 +35,7 @@ export interface OperationInput<Called extends Operation> {
   readonly query?: z.input<Called["query"]>;
   readonly body?: z.input<Called["body"]>;
   /** In place of a body, where the operation takes a form with a file. */
-  readonly form?: FormData;
+  readonly form?: MultipartBody;
 }
 
 interface Outgoing {
@@ -117,6 +118,8 @@ export class Transport {
       },
       signal,
       ...(outgoing.body === undefined ? {} : { body: outgoing.body }),
+      // What fetch wants to hear of a body that is a stream.
+      ...(outgoing.body instanceof ReadableStream ? { duplex: "half" } : {}),
     });
     if (!response.ok) throw failureOfAnswer(response, await response.text());
     return response;
@@ -165,7 +168,6 @@ async function eventBytes(response: Response, asked: Asked): Promise<ReadableStr
   throw failureOfShape(asked, new InstaVmError("bad_gateway", `expected ${eventStream}, got ${type}`));
 }
 
-/** The media type of a form with a file is fetch's to say: it knows the boundary. */
 function toOutgoing(operation: Operation, input: OperationInput<Operation>): Outgoing {
   const query = new URLSearchParams(fieldsOf(input.query));
   const params = new Map(fieldsOf(input.params));
@@ -174,7 +176,7 @@ function toOutgoing(operation: Operation, input: OperationInput<Operation>): Out
     method: operation.method,
     path: query.size === 0 ? path : `${path}?${query.toString()}`,
     accept: "application/json",
-    ...(input.form === undefined ? bodyOf(operation, input.body) : { body: input.form, contentType: undefined }),
+    ...(input.form ?? bodyOf(operation, input.body)),
   };
 }
 

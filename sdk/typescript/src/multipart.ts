@@ -1,0 +1,37 @@
+/** What a file is written from: text, bytes, a Blob, or a stream of bytes; the last two are read as they are sent. */
+export type FileSource = string | Blob | ArrayBuffer | Uint8Array<ArrayBuffer> | ReadableStream<Uint8Array>;
+
+/** A form with one file, ready to be sent. */
+export interface MultipartBody {
+  readonly body: Blob | ReadableStream<Uint8Array>;
+  readonly contentType: string;
+}
+
+/**
+ * The fields, then the file: the server reads them in this order. Not `FormData`, which makes CR LF of a line break in a field,
+ * and a path may hold one.
+ */
+export function multipartBody(fields: Readonly<Record<string, string>>, file: FileSource): MultipartBody {
+  const boundary = `instavm-${crypto.randomUUID()}`;
+  const parts = Object.entries(fields).map(
+    ([name, value]) => `--${boundary}\r\nContent-Disposition: form-data; name="${name}"\r\n\r\n${value}\r\n`,
+  );
+  const fileHead =
+    `--${boundary}\r\nContent-Disposition: form-data; name="file"; filename="file"\r\n` +
+    "Content-Type: application/octet-stream\r\n\r\n";
+  const head = parts.join("") + fileHead;
+  const tail = `\r\n--${boundary}--\r\n`;
+  const contentType = `multipart/form-data; boundary=${boundary}`;
+  const body = file instanceof ReadableStream ? between(head, file, tail) : new Blob([head, file, tail]);
+  return { body, contentType };
+}
+
+function between(head: string, content: ReadableStream<Uint8Array>, tail: string): ReadableStream<Uint8Array> {
+  const encoder = new TextEncoder();
+  return content.pipeThrough(
+    new TransformStream<Uint8Array, Uint8Array>({
+      start: (controller) => controller.enqueue(encoder.encode(head)),
+      flush: (controller) => controller.enqueue(encoder.encode(tail)),
+    }),
+  );
+}
