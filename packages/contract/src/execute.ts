@@ -13,7 +13,8 @@ export const executeRequestSchema = z.object({
     .string()
     .min(1, "expected some code, got an empty text")
     .refine((command) => !command.includes("\0"), "expected text without NUL characters")
-    .refine((command) => command.isWellFormed(), "expected Unicode text, got half of a surrogate pair"),
+    .refine((command) => command.isWellFormed(), "expected Unicode text, got half of a surrogate pair")
+    .meta({ examples: ["print(6 * 7)"] }),
   session_id: sessionIdSchema,
   language: executeLanguageSchema
     .nullish()
@@ -52,8 +53,8 @@ const exitFields = {
   session_id: sessionIdSchema,
   vm_id: vmIdSchema,
   language: z.enum(["python", "javascript", "bash"]),
-  success: z.boolean().meta({ description: "`exit_code` is 0." }),
-  exit_code: z.int(),
+  success: z.boolean().meta({ description: "`exit_code` is 0.", examples: [true] }),
+  exit_code: z.int().meta({ examples: [0] }),
   timed_out: z.boolean(),
   truncated: z.boolean().meta({ description: "Some output beyond the limit was dropped." }),
   context_lost: z
@@ -73,9 +74,12 @@ const exitFields = {
 /** Answer of POST /execute. A program that fails is a success of the call. */
 export const executeResponseSchema = z.object({
   ...exitFields,
-  stdout: z.string().meta({ description: "What the program printed, then the value of the last expression." }),
+  stdout: z.string().meta({
+    description: "What the program printed, then the value of the last expression.",
+    examples: ["42\n"],
+  }),
   stderr: z.string(),
-  output: z.string().meta({ description: "The same text as `stdout`." }),
+  output: z.string().meta({ description: "The same text as `stdout`.", examples: ["42\n"] }),
   results: z
     .array(displayedSchema)
     .meta({ description: "What the code displayed, the value of its last expression among it." }),

@@ -33,12 +33,10 @@ export type ApiKey = z.infer<typeof apiKeySchema>;
 
 /** Answer of POST /v1/api-keys. */
 export const createdKeySchema = apiKeySchema.extend({
-  key: z
-    .string()
-    .meta({
-      description: "The key itself: shown this once.",
-      examples: ["ivm_rS0meRand0mTextThatIsShown0nlyThisOneTime"],
-    }),
+  key: z.string().meta({
+    description: "The key itself: shown this once.",
+    examples: ["ivm_rS0meRand0mTextThatIsShown0nlyThisOneTime"],
+  }),
 });
 export type CreatedKey = z.infer<typeof createdKeySchema>;
 

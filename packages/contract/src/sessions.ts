@@ -16,7 +16,8 @@ export const envSchema = z
   .refine(
     (env) => encoder.encode(Object.entries(env).flat().join("")).length <= envLimits.bytes,
     `expected at most ${envLimits.bytes} bytes of names and values`,
-  );
+  )
+  .meta({ examples: [{ GREETING: "hello" }] });
 
 /** What a caller wants to remember about a session: any JSON object. */
 export const metadataSchema = z
@@ -24,7 +25,8 @@ export const metadataSchema = z
   .refine(
     (metadata) => jsonBytes(metadata) <= metadataLimitBytes,
     `expected at most ${metadataLimitBytes} bytes of JSON`,
-  );
+  )
+  .meta({ examples: [{ team: "blue" }] });
 
 /** Length as JSON; Infinity for what is nested too deeply to be written. */
 function jsonBytes(value: unknown): number {
