@@ -305,9 +305,8 @@ calls = [
 errors = [error_of(call) for call in calls]
 c.kill()
 show(errors)`);
-  expect(seen).toEqual(
-    Array.from({ length: 24 }, () => ["NetworkError", expect.stringContaining('"code":"not_implemented"')]),
-  );
+  const expected: unknown = ["NetworkError", expect.stringContaining('"code":"not_implemented"')];
+  expect(seen).toEqual(Array.from({ length: 24 }, () => expected));
 });
 
 test("its command line creates a VM, runs code in it, lists and removes it", async () => {

@@ -12,7 +12,7 @@ import { requestId } from "./http/request-id.ts";
 import { RequestMetrics } from "./metrics.ts";
 import { executeRoute } from "./routes/execute-route.ts";
 import { executionRoutes } from "./routes/execution-routes.ts";
-import { healthRoute, metricsRoute, openApiRoute } from "./routes/host-routes.ts";
+import { docsRoute, healthRoute, metricsRoute, openApiRoute } from "./routes/host-routes.ts";
 import type { HostFacts } from "./routes/host-routes.ts";
 import { keyRoutes } from "./routes/key-routes.ts";
 import { notYetRoutes } from "./routes/not-yet.ts";
@@ -94,6 +94,7 @@ export function createApi(parts: ApiParts): Api {
     ...transferRoutes(parts.files),
     healthRoute(parts.host),
     openApiRoute(parts.host),
+    docsRoute(parts.host),
     metricsRoute(parts.host),
     ...notYetRoutes(),
   ];
