@@ -38,6 +38,11 @@ export const runners: readonly Runner[] = [
     run: async () =>
       tallyOfUnittest(await runProgram(["python3", "-B", "guest/interpreters/python/test_driver.py"], true)),
   },
+  {
+    name: "python-sdk",
+    group: "quick",
+    run: async () => tallyOfUnittest(await runProgram([".build/python/bin/python", "-B", "sdk/python/tests"], true)),
+  },
   vitest("integration", "vm"),
   vitest("e2e", "vm"),
 ];
