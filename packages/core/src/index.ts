@@ -7,6 +7,7 @@ export {
 } from "./platform.ts";
 export * from "./executions/executions.ts";
 export * from "./files/files.ts";
+export * from "./ports/agent-exec.ts";
 export * from "./ports/agent-files.ts";
 export * from "./ports/agent-link.ts";
 export * from "./ports/agent-processes.ts";

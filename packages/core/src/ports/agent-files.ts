@@ -45,6 +45,8 @@ export interface OpenedFile {
   readonly entry: FileEntry;
   /** Iterated once. Leaving it early ends the call; what is not read is not asked for. */
   readonly content: AsyncIterable<Uint8Array>;
+  /** Ends the call when the content is not wanted. Idempotent. */
+  cancel(): void;
 }
 
 /** What happened to a file; paths are relative to what is watched, and empty for itself. */

@@ -1,3 +1,6 @@
+import type { ExecEnded, ExecRequest } from "./agent-exec.ts";
+import type { AgentFiles } from "./agent-files.ts";
+import type { AgentProcesses } from "./agent-processes.ts";
 import type { Waiting } from "./waiting.ts";
 
 export type Language = "python" | "javascript" | "bash";
@@ -8,17 +11,6 @@ export interface ActivateRequest {
   /** The host's wall clock, in ms since 1970 UTC. */
   readonly unixTimeMs: number;
   readonly env: Readonly<Record<string, string>>;
-}
-
-export interface ExecRequest {
-  readonly command: { readonly argv: readonly string[] } | { readonly script: string };
-  readonly cwd?: string;
-  readonly env?: Readonly<Record<string, string>>;
-  readonly user?: string;
-  /** The guest's own limit; undefined = none. */
-  readonly limitMs?: number;
-  readonly outputLimitBytes?: number;
-  readonly openStdin?: boolean;
 }
 
 export interface RunCodeRequest {
@@ -35,16 +27,6 @@ export type OutputEvent =
   | { readonly type: "stdout"; readonly data: Uint8Array }
   | { readonly type: "stderr"; readonly data: Uint8Array }
   | { readonly type: "display"; readonly isResult: boolean; readonly data: ReadonlyMap<string, Uint8Array> };
-
-export interface ExecEnded {
-  readonly exitCode: number;
-  readonly signal: number;
-  readonly timedOut: boolean;
-  readonly truncated: boolean;
-  readonly cpuMs: number;
-  readonly wallMs: number;
-  readonly outOfMemory: boolean;
-}
 
 export interface CodeEnded {
   readonly exitCode: number;
@@ -106,6 +88,10 @@ export interface AgentSession {
     content: AsyncIterable<Uint8Array> | Uint8Array,
     options?: Waiting & { readonly mode?: number; readonly makeParents?: boolean; readonly limitBytes?: number },
   ): Promise<{ readonly path: string; readonly bytes: number }>;
+  /** Everything about files beside the two above. */
+  readonly files: AgentFiles;
+  /** Processes that outlive calls and sessions. */
+  readonly processes: AgentProcesses;
   /** Leaves in order: running calls are cancelled, the agent is ready for the next session. Never rejects. */
   detach(waiting?: Waiting): Promise<void>;
 }

@@ -1,4 +1,4 @@
-import type { ExecEnded, ExecRequest } from "./agent-link.ts";
+import type { ExecEnded, ExecRequest } from "./agent-exec.ts";
 import type { Waiting } from "./waiting.ts";
 
 /** A process that outlives the call and the session that started it. */

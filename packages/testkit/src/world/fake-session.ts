@@ -1,6 +1,8 @@
 import { InstaVmError } from "@instavm/contract";
 import type {
   ActivateRequest,
+  AgentFiles,
+  AgentProcesses,
   AgentSession,
   CodeEnded,
   ExecCall,
@@ -34,6 +36,16 @@ export class FakeAgentSession implements AgentSession {
 
   get isOpen(): boolean {
     return this.#end === undefined;
+  }
+
+  /** Not part of the fake. */
+  get files(): AgentFiles {
+    throw new InstaVmError("not_implemented", "a fake guest has no files beside those that are read and written whole");
+  }
+
+  /** Not part of the fake. */
+  get processes(): AgentProcesses {
+    throw new InstaVmError("not_implemented", "a fake guest has no processes that outlive a call");
   }
 
   /** Ends the session and its calls: `undefined` = left in order. */
