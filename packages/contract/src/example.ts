@@ -1,4 +1,4 @@
-import { asSchema, type JsonSchema } from "./json-schema.ts";
+import { asSchema, type JsonSchema, typesOf } from "./json-schema.ts";
 
 /**
  * A value that the schema accepts and a person can read: its own example, default or first choice where it has one. Of
@@ -16,7 +16,7 @@ export function exampleOf(schema: JsonSchema, io: "input" | "output"): unknown {
 }
 
 function exampleOfType(schema: JsonSchema, io: "input" | "output"): unknown {
-  switch (schema.type) {
+  switch (typesOf(schema)[0]) {
     case "object":
       return exampleObject(schema, io);
     case "array":
@@ -28,8 +28,6 @@ function exampleOfType(schema: JsonSchema, io: "input" | "output"): unknown {
       return schema.minimum !== undefined && schema.minimum > -1e15 ? schema.minimum : 0;
     case "boolean":
       return false;
-    case "null":
-    case undefined:
     default:
       return null;
   }

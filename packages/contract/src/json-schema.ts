@@ -18,3 +18,9 @@ export function isEmptyObject(schema: JsonSchema): boolean {
 export function asSchema(schema: JsonSchema | boolean | undefined): JsonSchema {
   return typeof schema === "object" ? schema : {};
 }
+
+/** The types that a schema allows: JSON Schema has one name for it, or a list of names. */
+export function typesOf({ type }: JsonSchema): readonly string[] {
+  const types: unknown = type;
+  return [types].flat().filter((one) => typeof one === "string");
+}

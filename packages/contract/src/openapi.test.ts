@@ -56,7 +56,7 @@ describe("operationReferences", () => {
       type: "integer, 20 to 86400",
       isRequired: false,
       fallback: 300,
-      description: "",
+      description: "Counted from the creation; then the session ends.",
     });
     expect(create?.body.find(({ name }) => name === "vcpu_count")?.type).toBe("1 or 2 or 4 or 6 or 8");
     expect(create?.errors.map(({ code }) => code)).toEqual(expect.arrayContaining(["unauthorized", "limit_exceeded"]));

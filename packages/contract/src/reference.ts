@@ -1,7 +1,7 @@
 import { errorTable, type ErrorCode } from "./errors.ts";
 import { exampleOf } from "./example.ts";
 import { groupOf, type OperationGroup } from "./groups.ts";
-import { asSchema, isEmptyObject, type JsonSchema, jsonSchema } from "./json-schema.ts";
+import { asSchema, isEmptyObject, type JsonSchema, jsonSchema, typesOf } from "./json-schema.ts";
 import { errorCodesOf } from "./operation-errors.ts";
 import { operations, type Operation } from "./operations.ts";
 
@@ -99,7 +99,10 @@ function typeText(schema: JsonSchema): string {
   if (schema.type === "array") {
     return `list of ${Array.isArray(schema.items) ? "values" : typeText(asSchema(schema.items))}`;
   }
-  return [schema.type ?? "any value", schema.format, range(schema)].filter((part) => part !== undefined).join(", ");
+  const types = typesOf(schema).join(" or ");
+  return [types === "" ? "any value" : types, schema.format, range(schema)]
+    .filter((part) => part !== undefined)
+    .join(", ");
 }
 
 /** Bounds that somebody chose; those of every whole number are none. */

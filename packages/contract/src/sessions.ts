@@ -44,11 +44,13 @@ export const createSessionRequestSchema = z.object({
     .int()
     .min(sessionLifetimeS.min)
     .default(sessionLifetimeS.default)
-    .meta({ maximum: sessionLifetimeS.max }),
-  memory_mb: memoryMibSchema.default(defaultShape.memoryMib),
+    .meta({ maximum: sessionLifetimeS.max, description: "Counted from the creation; then the session ends." }),
+  memory_mb: memoryMibSchema.default(defaultShape.memoryMib).meta({ description: "The VM's memory, in MiB." }),
   vcpu_count: vcpuCountSchema.default(defaultShape.vcpuCount),
-  metadata: metadataSchema.nullish(),
-  env: envSchema.nullish(),
+  metadata: metadataSchema
+    .nullish()
+    .meta({ description: "What the caller wants to remember; lists are filtered by it." }),
+  env: envSchema.nullish().meta({ description: "Environment variables of everything that runs in the VM." }),
 });
 export type CreateSessionRequest = z.infer<typeof createSessionRequestSchema>;
 
@@ -60,18 +62,18 @@ export type SessionStatus = z.infer<typeof sessionStatusSchema>;
 export const startKindSchema = z.enum(["pool", "fork", "clone", "boot"]);
 
 const sessionFields = {
-  id: sessionIdSchema,
+  id: sessionIdSchema.meta({ description: "The same as `session_id`." }),
   session_id: sessionIdSchema,
-  vm_id: vmIdSchema.nullable(),
+  vm_id: vmIdSchema.nullable().meta({ description: "The VM that serves it now, or served it last." }),
   status: sessionStatusSchema,
   created_at: timeSchema,
-  expires_at: timeSchema,
+  expires_at: timeSchema.meta({ description: "When its lifetime is over." }),
 };
 
 /** Answer of POST /v1/sessions/session: the VM is ready. */
 export const createSessionResponseSchema = z.object({
   ...sessionFields,
-  start: startKindSchema.nullable(),
+  start: startKindSchema.nullable().meta({ description: "How its VM came to run." }),
   ready_ms: z.number().nullable().meta({ description: "How long the VM took to be ready, in ms." }),
 });
 export type CreateSessionResponse = z.infer<typeof createSessionResponseSchema>;
