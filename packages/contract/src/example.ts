@@ -28,6 +28,7 @@ function exampleOfType(schema: JsonSchema, io: "input" | "output"): unknown {
       return schema.minimum !== undefined && schema.minimum > -1e15 ? schema.minimum : 0;
     case "boolean":
       return false;
+    case undefined:
     default:
       return null;
   }

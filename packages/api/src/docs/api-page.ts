@@ -1,6 +1,6 @@
 import { errorTable, operationGroups, operationReferences } from "@instavm/contract";
 import type { FieldReference, OperationReference } from "@instavm/contract";
-import { html, prose } from "./html.ts";
+import { markup, prose } from "./html.ts";
 import type { Html } from "./html.ts";
 import { pageStyle } from "./style.ts";
 
@@ -13,43 +13,40 @@ export function apiPage(version: string): string {
   });
   const contents = groups.map(
     ({ name, own }) =>
-      html`<a href="#${name}"><strong>${name}</strong></a>
+      markup`<a href="#${name}"><strong>${name}</strong></a>
         <ul>
           ${own.map(contentsLine)}
         </ul>`,
   );
   const chapters = groups.map(
     ({ name, description, own }) =>
-      html`<h2 id="${name}">${name}</h2>
+      markup`<h2 id="${name}">${name}</h2>
         <p>${prose(description)}</p>
         ${own.map(section)}`,
   );
-  const page = html`<!doctype html>
-    <html lang="en">
-      <head>
-        <meta charset="utf-8" />
-        <meta name="viewport" content="width=device-width, initial-scale=1" />
-        <title>InstaVM API</title>
-        <style>
-          ${{ markup: pageStyle }}
-        </style>
-      </head>
-      <body>
-        <div class="page">
-          <nav aria-label="Contents">
-            ${contents}<a href="#errors"><strong>Errors</strong></a>
-          </nav>
-          <main>
-            <h1>InstaVM API <small>${version}</small></h1>
-            ${introduction}${chapters}${errors()}
-          </main>
-        </div>
-      </body>
-    </html> `;
+  const page = markup`<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>InstaVM API</title>
+<style>${{ markup: pageStyle }}</style>
+</head>
+<body>
+<div class="page">
+<nav aria-label="Contents">${contents}<a href="#errors"><strong>Errors</strong></a></nav>
+<main>
+<h1>InstaVM API <small>${version}</small></h1>
+${introduction}${chapters}${errors()}
+</main>
+</div>
+</body>
+</html>
+`;
   return page.markup;
 }
 
-const introduction = html`<p>
+const introduction = markup`<p>
     Runs code that nobody has read in microVMs of your own. For programs, the same as an
     <a href="/openapi.json">OpenAPI 3.1 document</a>.
   </p>
@@ -62,30 +59,26 @@ const introduction = html`<p>
   </ul>`;
 
 function contentsLine({ name, method, path }: OperationReference): Html {
-  return html`<li><a href="#${name}" title="${method} ${path}">${method} ${path}</a></li>`;
+  return markup`<li><a href="#${name}" title="${method} ${path}">${method} ${path}</a></li>`;
 }
 
 function section(operation: OperationReference): Html {
   const { name, method, path, summary, access } = operation;
-  const { parameters, body, bodyType, bodyExample, isList, answer, answerExample } = operation;
-  return html`<section id="${name}">
+  const { parameters, body, bodyType, bodyExample } = operation;
+  return markup`<section id="${name}">
     <h3><span class="method">${method}</span> ${path}</h3>
     <p>${prose(summary)}. ${accessTexts[access]}</p>
     ${fieldTable("Parameters", parameters)}${fieldTable(`Body, ${bodyType}`, body)}
     ${
       bodyExample === undefined
-        ? html``
-        : html`<h4>Example</h4>
+        ? markup``
+        : markup`<h4>Example</h4>
             <pre>${curl(operation)}</pre>`
     }
-    ${fieldTable(isList ? "Answer, a list of" : "Answer", answer)}${otherAnswers(operation)}
-    <details>
-      <summary>Example of an answer</summary>
-      <pre>${JSON.stringify(answerExample, null, 2)}</pre>
-    </details>
+    ${answerSection(operation)}
     <p class="note">
       Errors:
-      ${operation.errors.map(({ code, status }) => html`<a href="#error-${code}"><code>${code}</code></a> (${status}) `)}
+      ${operation.errors.map(({ code, status }) => markup`<a href="#error-${code}"><code>${code}</code></a> (${status}) `)}
     </p>
   </section>`;
 }
@@ -97,17 +90,21 @@ const accessTexts: Readonly<Record<OperationReference["access"], string>> = {
   admin: "Needs an admin's key.",
 };
 
-function otherAnswers({ answerTypes }: OperationReference): Html {
+function answerSection({ answerTypes, isList, answer, answerExample }: OperationReference): Html {
   const others = answerTypes.filter((type) => type !== "application/json");
-  if (others.length === 0) return html``;
-  return html`<p class="note">
-    Also as ${others.map((type) => html`<code>${type}</code> `)}, when <code>Accept</code> asks for it.
-  </p>`;
+  const names = others.map((type) => markup` <code>${type}</code>`);
+  if (others.length === answerTypes.length) return markup`<h4>Answer</h4><p>${names}</p>`;
+  return markup`${fieldTable(isList ? "Answer, a list of" : "Answer", answer)}
+    ${others.length === 0 ? "" : markup`<p class="note">When <code>Accept</code> asks for it:${names}.</p>`}
+    <details>
+      <summary>Example of an answer</summary>
+      <pre>${JSON.stringify(answerExample, null, 2)}</pre>
+    </details>`;
 }
 
 function fieldTable(title: string, fields: readonly FieldReference[]): Html {
-  if (fields.length === 0) return html``;
-  return html`<h4>${title}</h4>
+  if (fields.length === 0) return markup``;
+  return markup`<h4>${title}</h4>
     <div class="wide">
       <table>
         <thead>
@@ -126,7 +123,7 @@ function fieldTable(title: string, fields: readonly FieldReference[]): Html {
 
 function fieldRow({ name, type, isRequired, fallback, description }: FieldReference): Html {
   const extent = isRequired ? "" : fallback === undefined ? "optional" : `by default ${JSON.stringify(fallback)}`;
-  return html`<tr>
+  return markup`<tr>
     <td><code>${name}</code></td>
     <td>${type}<br /><small>${extent}</small></td>
     <td>${prose(description)}</td>
@@ -154,14 +151,14 @@ function curl({ method, path, access, bodyType, bodyExample }: OperationReferenc
 function errors(): Html {
   const rows = Object.entries(errorTable).map(
     ([code, { status, retryable, next }]) =>
-      html`<tr id="error-${code}">
+      markup`<tr id="error-${code}">
         <td><code>${code}</code></td>
         <td>${status}</td>
         <td>${retryable ? "yes" : ""}</td>
         <td>${prose(next)}</td>
       </tr>`,
   );
-  return html`<h2 id="errors">Errors</h2>
+  return markup`<h2 id="errors">Errors</h2>
     <p>
       An error's body: <code>detail</code> (one sentence), <code>code</code> (never changes its meaning),
       <code>next</code> (what to do), <code>request_id</code>, and <code>errors</code> with each field that is wrong.

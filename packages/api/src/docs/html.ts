@@ -1,4 +1,4 @@
-/** HTML that is safe to put into a page: made by `html` or by `escaped`. */
+/** HTML that is safe to put into a page: made by `markup`. */
 export interface Html {
   readonly markup: string;
 }
@@ -7,21 +7,22 @@ export interface Html {
 type Part = string | number | Html | readonly Html[];
 
 /** Makes HTML from a template; every text in it is escaped. */
-export function html(parts: TemplateStringsArray, ...values: readonly Part[]): Html {
-  const markup = parts.map((part, index) => part + markupOf(values[index])).join("");
-  return { markup };
+export function markup(parts: TemplateStringsArray, ...values: readonly Part[]): Html {
+  return { markup: parts.map((part, index) => part + textOf(values[index])).join("") };
 }
 
 /** Text in which `words in backticks` are shown as code. */
 export function prose(text: string): Html {
-  const parts = text.split("`").map((part, index) => (index % 2 === 1 ? html`<code>${part}</code>` : html`${part}`));
-  return html`${parts}`;
+  const parts = text
+    .split("`")
+    .map((part, index) => (index % 2 === 1 ? markup`<code>${part}</code>` : markup`${part}`));
+  return markup`${parts}`;
 }
 
-function markupOf(value: Part | undefined): string {
+function textOf(value: Part | undefined): string {
   if (value === undefined) return "";
   if (typeof value === "string" || typeof value === "number") return escape(String(value));
-  return "markup" in value ? value.markup : value.map(({ markup }) => markup).join("");
+  return "markup" in value ? value.markup : value.map((one) => one.markup).join("");
 }
 
 function escape(text: string): string {

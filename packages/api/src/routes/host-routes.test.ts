@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { errorTable, InstaVmError, operations } from "@instavm/contract";
 import { describe, expect, it } from "vitest";
 import { hostStatus, startApi } from "../testing/throwaway-api.ts";
@@ -66,7 +67,9 @@ describe("GET /docs", () => {
     expect(answer.headers.get("content-type")).toBe("text/html; charset=utf-8");
     const page = await answer.text();
     for (const [name, { method, path }] of Object.entries(operations)) {
-      expect(page).toContain(`<section id="${name}"><h3><span class="method">${method}</span> ${path}</h3>`);
+      const start = page.indexOf(`<section id="${name}">`);
+      const heading = `<h3><span class="method">${method}</span> ${path}</h3>`;
+      expect(page.slice(start, start + 200)).toContain(heading);
     }
     for (const code of Object.keys(errorTable)) expect(page).toContain(`id="error-${code}"`);
     const targets = [...page.matchAll(/href="#([^"]+)"/g)].map(([, target]) => target);
@@ -76,7 +79,11 @@ describe("GET /docs", () => {
   it("loads nothing from elsewhere and runs nothing", async () => {
     await using server = await startApi();
     const answer = await fetch(`${server.url}/docs/`);
-    expect(answer.headers.get("content-security-policy")).toMatch(/^default-src 'none'; style-src 'sha256-[^']+';/);
-    expect(await answer.text()).not.toMatch(/<script|<img|<link|@import|url\(|src=|https:|\son\w+=/i);
+    const page = await answer.text();
+    const [, style = ""] = /<style>([^]*)<\/style>/.exec(page) ?? [];
+    const allowed = createHash("sha256").update(style).digest("base64");
+    const policy = answer.headers.get("content-security-policy");
+    expect(policy).toContain(`default-src 'none'; style-src 'sha256-${allowed}';`);
+    expect(page).not.toMatch(/<script|<img|<link|@import|url\(|src=|https:|\son\w+=/i);
   });
 });
