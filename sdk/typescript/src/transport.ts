@@ -46,7 +46,7 @@ interface Outgoing {
   readonly contentType: string | undefined;
 }
 
-export const defaultBaseUrl = "http://127.0.0.1:8222";
+const defaultBaseUrl = "http://127.0.0.1:8222";
 const defaultTimeoutMs = 30_000;
 const defaultRetries = 2;
 const eventStream = "text/event-stream";
