@@ -26,6 +26,12 @@ describe("openApiDocument", () => {
     expect(text.split('"401":')).toHaveLength(needKey.length + 1);
   });
 
+  it("names no field that only a later release understands", () => {
+    expect(Object.keys(jsonSchema(operations.createVm.body, "input").properties ?? {})).toContain("memory_mb");
+    expect(text).not.toContain("egress_policy");
+    expect(text).not.toContain("x-later");
+  });
+
   it("knows every code of an error, and what to do", () => {
     expect(openApiDocument("1")).toMatchObject({
       components: { schemas: { ErrorCode: { enum: Object.keys(errorTable) } } },

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { sessionIdSchema, vmIdSchema } from "./ids.ts";
+import { laterField } from "./json-schema.ts";
 import { labelLimit, vmLifetimeS, vmRecordsLimit } from "./limits.ts";
 import { envSchema, metadataSchema } from "./sessions.ts";
 import { defaultShape, memoryMibSchema, vcpuCountSchema } from "./shape.ts";
@@ -19,19 +20,21 @@ export const vmStatusSchema = z.enum([
 /** What people call a VM. Names need not be unique. */
 export const vmNameSchema = z.string().min(1, "expected a name, got an empty text").max(labelLimit);
 
-/** What a VM can have in a later release. A value that asks for one of these is answered with 501. */
+const later = { [laterField]: true };
+
+/** What a VM can have in a later release. A value that asks for one of these is answered with 501; no document names them. */
 const laterFields = {
-  snapshot_id: z.string().nullish(),
-  image_variant: z.enum(["standard", "computer-use", "nix-dev"]).nullish(),
-  volumes: z.array(z.unknown()).nullish(),
-  egress_policy: z.record(z.string(), z.unknown()).nullish(),
-  vault_ids: z.array(z.unknown()).nullish(),
-  auto_suspend: z.boolean().nullish(),
-  auto_resume: z.boolean().nullish(),
-  snapshot_on_terminate: z.boolean().nullish(),
-  snapshot_name: z.string().nullish(),
-  share: z.record(z.string(), z.unknown()).nullish(),
-  custom_domain: z.unknown().optional(),
+  snapshot_id: z.string().nullish().meta(later),
+  image_variant: z.enum(["standard", "computer-use", "nix-dev"]).nullish().meta(later),
+  volumes: z.array(z.unknown()).nullish().meta(later),
+  egress_policy: z.record(z.string(), z.unknown()).nullish().meta(later),
+  vault_ids: z.array(z.unknown()).nullish().meta(later),
+  auto_suspend: z.boolean().nullish().meta(later),
+  auto_resume: z.boolean().nullish().meta(later),
+  snapshot_on_terminate: z.boolean().nullish().meta(later),
+  snapshot_name: z.string().nullish().meta(later),
+  share: z.record(z.string(), z.unknown()).nullish().meta(later),
+  custom_domain: z.unknown().optional().meta(later),
 };
 
 /** Query of POST /v1/vms. */
