@@ -18,6 +18,7 @@ import { keyRoutes } from "./routes/key-routes.ts";
 import { notYetRoutes } from "./routes/not-yet.ts";
 import { sessionRoutes } from "./routes/session-routes.ts";
 import { transferRoutes } from "./routes/transfer-routes.ts";
+import { vmFileRoutes } from "./routes/vm-file-routes.ts";
 import { vmRoutes } from "./routes/vm-routes.ts";
 
 /** What the API stands on. */
@@ -85,13 +86,15 @@ export function createApi(parts: ApiParts): Api {
     inFlight,
     metrics: new RequestMetrics(),
   };
+  const { heartbeatMs } = { ...defaultPatience, ...parts.patience };
   const routes = [
     ...sessionRoutes(parts.sessions, parts.clock),
     ...vmRoutes(parts.vms),
     ...keyRoutes(parts.keys, authenticator),
-    executeRoute({ ...parts, heartbeatMs: { ...defaultPatience, ...parts.patience }.heartbeatMs }),
+    executeRoute({ ...parts, heartbeatMs }),
     ...executionRoutes(parts.executions),
     ...transferRoutes(parts.files),
+    ...vmFileRoutes({ ...parts, heartbeatMs }),
     healthRoute(parts.host),
     openApiRoute(parts.host),
     docsRoute(parts.host),

@@ -15,7 +15,7 @@ export const operationGroups = [
   {
     name: "Files",
     description: "Files inside a VM. A relative path starts at the workdir.",
-    paths: ["/upload", "/download", "/v1/files"],
+    paths: ["/upload", "/download", "/v1/vms/{vm_id}/files"],
   },
   {
     name: "VMs",

@@ -16,4 +16,5 @@ export * from "./shape.ts";
 export * from "./time.ts";
 export * from "./usage.ts";
 export * from "./version.ts";
+export * from "./vm-files.ts";
 export * from "./vms.ts";

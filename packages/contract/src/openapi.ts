@@ -52,10 +52,19 @@ function describe(name: string, operation: Operation): Json {
     tags: [groupOf(operation)],
     summary: operation.summary,
     description: `${operation.summary}. ${accessTexts[operation.access]}`,
-    parameters: [...parameters("path", operation.params), ...parameters("query", operation.query)],
-    ...(isEmptyObject(body) ? {} : { requestBody: { required: true, content: bodyContent(operation, body) } }),
+    parameters: [
+      ...parameters("path", operation.params),
+      ...parameters("query", operation.query),
+      ...(operation.hasRanges ? [rangeHeader] : []),
+    ],
+    ...(isEmptyObject(body) && operation.bodyType === undefined
+      ? {}
+      : { requestBody: { required: true, content: bodyContent(operation, body) } }),
     responses: {
       "200": { description: "Done.", headers: requestIdHeader, content: answerContent(operation) },
+      ...(operation.hasRanges
+        ? { "206": { description: "A part.", headers: requestIdHeader, content: answerContent(operation) } }
+        : {}),
       ...failures(operation),
     },
     ...(operation.access === "open" ? { security: [] } : {}),
@@ -67,6 +76,14 @@ const accessTexts: Readonly<Record<Operation["access"], string>> = {
   key: "Needs a key.",
   "key-or-body": "Needs a key, in a header or as `api_key` in the body.",
   admin: "Needs an admin's key.",
+};
+
+const rangeHeader = {
+  name: "Range",
+  in: "header",
+  required: false,
+  description: "One range of bytes; several, and units other than bytes, are answered with the whole.",
+  schema: { type: "string", examples: ["bytes=0-1023"] },
 };
 
 const requestIdHeader = {
@@ -84,7 +101,8 @@ function answerContent({ answer, answerTypes = ["application/json"] }: Operation
 
 function answerMedia(type: AnswerType, answer: z.ZodType): Json {
   if (type === "text/event-stream") return { schema: { type: "string" } };
-  if (type === "application/octet-stream") return { schema: { type: "string", format: "binary" } };
+  if (type === "application/octet-stream" || type === "application/x-tar")
+    return { schema: { type: "string", format: "binary" } };
   const schema = jsonSchema(answer, "output");
   return { schema, example: exampleOf(schema, "output") };
 }

@@ -33,6 +33,26 @@ import {
 } from "./sessions.ts";
 import { sessionUsageSchema } from "./usage.ts";
 import {
+  changeFileQuerySchema,
+  changeFileRequestSchema,
+  fileChangeSchema,
+  fileEntrySchema,
+  fileListSchema,
+  listFilesQuerySchema,
+  makeDirectoryRequestSchema,
+  moveFileRequestSchema,
+  readFileQuerySchema,
+  readTreeQuerySchema,
+  removedFilesSchema,
+  removeFileQuerySchema,
+  statFileQuerySchema,
+  watchFilesQuerySchema,
+  writeFileQuerySchema,
+  writeTreeQuerySchema,
+  writtenFileSchema,
+  writtenTreeSchema,
+} from "./vm-files.ts";
+import {
   createVmQuerySchema,
   createVmRequestSchema,
   deleteVmResponseSchema,
@@ -52,7 +72,7 @@ export type BodyType =
   | "application/octet-stream";
 
 /** Media types of answers. */
-export type AnswerType = "application/json" | "application/octet-stream" | "text/event-stream";
+export type AnswerType = "application/json" | "application/octet-stream" | "application/x-tar" | "text/event-stream";
 
 /** One HTTP operation: all that the server, the OpenAPI document and a client need to know of it. */
 export interface Operation<
@@ -79,6 +99,8 @@ export interface Operation<
   readonly answer: Answer;
   /** What the answer comes as, the first when the client asks for nothing; JSON when nothing is said. */
   readonly answerTypes?: readonly AnswerType[];
+  /** The header `Range` is heeded: 206 with a part of the bytes. */
+  readonly hasRanges?: true;
   /** What can go wrong besides `internal`, and `unauthorized` where a key is needed. */
   readonly errors: readonly ErrorCode[];
 }
@@ -107,6 +129,18 @@ const fileErrors = [
   "guest_protocol",
   "guest_failure",
   ...startErrors,
+] as const;
+
+const vmFiles = { ...plain, ...inVm, access: "key" } as const;
+const vmFileErrors = [
+  "bad_request",
+  "invalid",
+  "vm_not_found",
+  "file_not_found",
+  "vm_lost",
+  "guest_unreachable",
+  "guest_protocol",
+  "guest_failure",
 ] as const;
 
 /** Every operation that the server answers. */
@@ -389,6 +423,114 @@ export const operations = {
     bodyType: "application/x-www-form-urlencoded",
     answer: downloadResponseSchema,
     errors: ["bad_request", "invalid", "too_large", ...fileErrors],
+  },
+  readFile: {
+    ...vmFiles,
+    method: "GET",
+    path: "/v1/vms/{vm_id}/files",
+    summary: "Read a file's bytes",
+    query: readFileQuerySchema,
+    answer: z.unknown(),
+    answerTypes: ["application/octet-stream"],
+    hasRanges: true,
+    errors: [...vmFileErrors, "range_not_satisfiable"],
+  },
+  writeFile: {
+    ...vmFiles,
+    method: "PUT",
+    path: "/v1/vms/{vm_id}/files",
+    summary: "Write a file; it appears whole or not at all",
+    query: writeFileQuerySchema,
+    bodyType: "application/octet-stream",
+    bodyLimitBytes: fileLimitBytes,
+    answer: writtenFileSchema,
+    errors: [...vmFileErrors, "too_large", "timeout", "conflict"],
+  },
+  removeFile: {
+    ...vmFiles,
+    method: "DELETE",
+    path: "/v1/vms/{vm_id}/files",
+    summary: "Remove a file or directory",
+    query: removeFileQuerySchema,
+    answer: removedFilesSchema,
+    errors: [...vmFileErrors, "conflict"],
+  },
+  changeFile: {
+    ...vmFiles,
+    method: "PATCH",
+    path: "/v1/vms/{vm_id}/files",
+    summary: "Change a file's mode or owner",
+    query: changeFileQuerySchema,
+    body: changeFileRequestSchema,
+    answer: fileEntrySchema,
+    errors: [...vmFileErrors, "too_large"],
+  },
+  statFile: {
+    ...vmFiles,
+    method: "GET",
+    path: "/v1/vms/{vm_id}/files/stat",
+    summary: "Describe a file",
+    query: statFileQuerySchema,
+    answer: fileEntrySchema,
+    errors: vmFileErrors,
+  },
+  listFiles: {
+    ...vmFiles,
+    method: "GET",
+    path: "/v1/vms/{vm_id}/files/list",
+    summary: "List a directory, a page at a time",
+    query: listFilesQuerySchema,
+    answer: fileListSchema,
+    errors: vmFileErrors,
+  },
+  makeDirectory: {
+    ...vmFiles,
+    method: "POST",
+    path: "/v1/vms/{vm_id}/files/mkdir",
+    summary: "Make a directory",
+    body: makeDirectoryRequestSchema,
+    answer: fileEntrySchema,
+    errors: [...vmFileErrors, "too_large", "conflict"],
+  },
+  moveFile: {
+    ...vmFiles,
+    method: "POST",
+    path: "/v1/vms/{vm_id}/files/move",
+    summary: "Move or rename a file or directory",
+    body: moveFileRequestSchema,
+    answer: fileEntrySchema,
+    errors: [...vmFileErrors, "too_large", "conflict"],
+  },
+  readTree: {
+    ...vmFiles,
+    method: "GET",
+    path: "/v1/vms/{vm_id}/files/tar",
+    summary: "Read a directory or a file as a tar archive",
+    query: readTreeQuerySchema,
+    answer: z.unknown(),
+    answerTypes: ["application/x-tar"],
+    errors: vmFileErrors,
+  },
+  writeTree: {
+    ...vmFiles,
+    method: "PUT",
+    path: "/v1/vms/{vm_id}/files/tar",
+    summary: "Unpack a tar archive into a directory",
+    query: writeTreeQuerySchema,
+    bodyType: "application/octet-stream",
+    bodyLimitBytes: fileLimitBytes,
+    answer: writtenTreeSchema,
+    errors: [...vmFileErrors, "too_large", "timeout", "conflict"],
+  },
+  watchFiles: {
+    ...vmFiles,
+    method: "GET",
+    path: "/v1/vms/{vm_id}/files/watch",
+    summary: "Follow what changes in a directory, as events",
+    query: watchFilesQuerySchema,
+    answer: fileChangeSchema,
+    answerTypes: ["text/event-stream"],
+    errors: vmFileErrors,
   },
   health: {
     ...plain,

@@ -1,7 +1,7 @@
 import { Readable } from "node:stream";
 import { downloadLimitBytes, fileLimitBytes, operations, uploadFieldsSchema } from "@instavm/contract";
 import type { DownloadResponse } from "@instavm/contract";
-import type { Files, ReadRequest } from "@instavm/core";
+import type { Files } from "@instavm/core";
 import { base64Of } from "../http/base64-stream.ts";
 import { MultipartReader } from "../http/multipart-upload.ts";
 import { keyRoute, streamRoute } from "../http/route.ts";
@@ -23,11 +23,13 @@ export function transferRoutes(files: Files): readonly Route[] {
     }),
     keyRoute(operations.download, async ({ caller, body, signal }) => {
       const { session_id: sessionId, filename } = body;
-      const place: ReadRequest = { vm: { sessionId }, path: filename };
-      const read = async (part: Partial<ReadRequest>) => files.read(caller, { ...place, ...part }, { signal });
-      const beyond = await read({ offset: downloadLimitBytes, length: 1 });
-      for await (const _ of beyond) throw tooLarge(`The file ${filename}`, Number.NaN, downloadLimitBytes);
-      return Readable.from(downloadAnswer(filename, await read({})), { objectMode: false });
+      const file = await files.read(caller, { vm: { sessionId }, path: filename }, { signal });
+      const { sizeBytes } = file.entry;
+      if (sizeBytes > downloadLimitBytes) {
+        file.cancel();
+        throw tooLarge(`The file ${filename}`, sizeBytes, downloadLimitBytes);
+      }
+      return Readable.from(downloadAnswer(filename, file.content), { objectMode: false });
     }),
   ];
 }

@@ -1,10 +1,21 @@
+import type { AgentFiles, DirectoryPage, FileEntry, FileEvent, FileOwner, OpenedFile } from "../ports/agent-files.ts";
 import type { Waiting } from "../ports/waiting.ts";
 import { explainLoss } from "../sessions/explain-loss.ts";
-import type { OwnVms, ReachedVm } from "../sessions/own-vms.ts";
+import type { OwnVms, ReachedVm, VmReference } from "../sessions/own-vms.ts";
 import type { Caller } from "../sessions/sessions.ts";
 import { joinSignals } from "../waiting/deadline.ts";
 import type { WorkGauge } from "../waiting/work-gauge.ts";
-import type { Files, ReadRequest, WriteRequest, WrittenFile } from "./files.ts";
+import type {
+  FilePlace,
+  Files,
+  MakeDirectoryRequest,
+  MoveRequest,
+  ReadRequest,
+  WriteRequest,
+  WriteTreeRequest,
+  WrittenFile,
+  WrittenTree,
+} from "./files.ts";
 
 /** What files are moved with. */
 export interface FileServiceParts {
@@ -14,7 +25,21 @@ export interface FileServiceParts {
   readonly closing: AbortSignal;
 }
 
-/** Moves files piece by piece between a client and the agent of its VM. */
+/** A caller's way to the files of one VM. */
+interface Opened {
+  readonly files: AgentFiles;
+  readonly vm: ReachedVm;
+  readonly signal: AbortSignal;
+}
+
+/** Who asks for which VM. */
+interface Asked {
+  readonly caller: Caller;
+  readonly vm: VmReference;
+  readonly waiting: Waiting;
+}
+
+/** Hands the clients' calls to the agent of the right VM, and content piece by piece between the two. */
 export class FileService implements Files {
   readonly #parts: FileServiceParts;
 
@@ -22,58 +47,148 @@ export class FileService implements Files {
     this.#parts = parts;
   }
 
-  async read(caller: Caller, request: ReadRequest, waiting: Waiting = {}): Promise<AsyncIterable<Uint8Array>> {
-    const signal = joinSignals(this.#parts.closing, waiting.signal);
-    signal.throwIfAborted();
-    using _work = this.#parts.gauge.enter();
-    const vm = await this.#parts.ownVms.reach(caller, request.vm, { ...waiting, signal });
-    const { path, offset = 0, length } = request;
-    const range = { offset, ...(length === undefined ? {} : { length }) };
-    const pieces = vm.agent.readFile(path, { ...range, signal })[Symbol.asyncIterator]();
-    const first = await explained(pieces.next(), vm, signal);
-    return first.done === true ? nothing() : this.#rest({ first: first.value, pieces }, vm, signal);
+  async read(caller: Caller, { vm, path, ...range }: ReadRequest, waiting: Waiting = {}): Promise<OpenedFile> {
+    return this.#call({ caller, vm, waiting }, async (opened) => {
+      const file = await opened.files.read(path, { ...range, signal: opened.signal });
+      return { ...file, content: this.#pieces(file.content, opened), cancel: () => file.cancel() };
+    });
   }
 
   async write(caller: Caller, request: WriteRequest, waiting: Waiting = {}): Promise<WrittenFile> {
+    const { vm, path, content, ...options } = request;
+    return this.#call({ caller, vm, waiting }, ({ files, signal }) =>
+      files.write(path, content, { ...options, makeParents: true, signal }),
+    );
+  }
+
+  async stat(
+    caller: Caller,
+    { vm, path, follow }: FilePlace & { readonly follow: boolean },
+    waiting: Waiting = {},
+  ): Promise<FileEntry> {
+    return this.#call({ caller, vm, waiting }, ({ files, signal }) => files.stat(path, { follow, signal }));
+  }
+
+  async list(
+    caller: Caller,
+    { vm, path, ...page }: FilePlace & { readonly after?: string; readonly limit: number },
+    waiting: Waiting = {},
+  ): Promise<DirectoryPage> {
+    return this.#call({ caller, vm, waiting }, ({ files, signal }) => files.list(path, { ...page, signal }));
+  }
+
+  async makeDirectory(
+    caller: Caller,
+    { vm, path, ...options }: MakeDirectoryRequest,
+    waiting: Waiting = {},
+  ): Promise<FileEntry> {
+    return this.#call({ caller, vm, waiting }, ({ files, signal }) =>
+      files.makeDirectory(path, { ...options, signal }),
+    );
+  }
+
+  async move(caller: Caller, { vm, from, to, ...options }: MoveRequest, waiting: Waiting = {}): Promise<FileEntry> {
+    return this.#call({ caller, vm, waiting }, ({ files, signal }) => files.move(from, to, { ...options, signal }));
+  }
+
+  async remove(
+    caller: Caller,
+    { vm, path, recursive }: FilePlace & { readonly recursive: boolean },
+    waiting: Waiting = {},
+  ): Promise<number> {
+    return this.#call({ caller, vm, waiting }, ({ files, signal }) => files.remove(path, { recursive, signal }));
+  }
+
+  async change(
+    caller: Caller,
+    { vm, path, ...options }: FilePlace & { readonly mode?: number; readonly owner?: FileOwner },
+    waiting: Waiting = {},
+  ): Promise<FileEntry> {
+    return this.#call({ caller, vm, waiting }, ({ files, signal }) => files.change(path, { ...options, signal }));
+  }
+
+  async readTree(caller: Caller, { vm, path }: FilePlace, waiting: Waiting = {}): Promise<AsyncIterable<Uint8Array>> {
+    return this.#call({ caller, vm, waiting }, (opened) =>
+      this.#begun(opened.files.readTree(path, { signal: opened.signal }), opened),
+    );
+  }
+
+  async writeTree(caller: Caller, request: WriteTreeRequest, waiting: Waiting = {}): Promise<WrittenTree> {
+    const { vm, path, content, ...options } = request;
+    return this.#call({ caller, vm, waiting }, ({ files, signal }) =>
+      files.writeTree(path, content, { ...options, makeParents: true, signal }),
+    );
+  }
+
+  async watch(
+    caller: Caller,
+    { vm, path, recursive }: FilePlace & { readonly recursive: boolean },
+    waiting: Waiting = {},
+  ): Promise<AsyncIterable<FileEvent>> {
+    return this.#call({ caller, vm, waiting }, (opened) =>
+      this.#begun(opened.files.watch(path, { recursive, signal: opened.signal }), opened),
+    );
+  }
+
+  /** One call on the agent of the caller's VM. */
+  async #call<T>({ caller, vm, waiting }: Asked, work: (opened: Opened) => Promise<T>): Promise<T> {
     const signal = joinSignals(this.#parts.closing, waiting.signal);
     signal.throwIfAborted();
     using _work = this.#parts.gauge.enter();
-    const vm = await this.#parts.ownVms.reach(caller, request.vm, { ...waiting, signal });
-    const { path, content, mode, limitBytes } = request;
-    const options = { signal, limitBytes, makeParents: true, ...(mode === undefined ? {} : { mode }) };
-    return explained(vm.agent.writeFile(path, content, options), vm, signal);
+    const reached = await this.#parts.ownVms.reach(caller, vm, { ...waiting, signal });
+    const opened = { files: reached.agent.files, vm: reached, signal };
+    return explained(work(opened), opened);
   }
 
-  async *#rest(
-    { first, pieces }: { readonly first: Uint8Array; readonly pieces: AsyncIterator<Uint8Array> },
-    vm: ReachedVm,
-    signal: AbortSignal,
-  ): AsyncGenerator<Uint8Array, void, undefined> {
+  /** Waits for the first piece, so that what cannot be read fails here. */
+  async #begun<T>(content: AsyncIterable<T>, opened: Opened): Promise<AsyncIterable<T>> {
+    const pieces = content[Symbol.asyncIterator]();
+    const first = await pieces.next();
+    const rest: AsyncIterableIterator<T> = {
+      next: () => pieces.next(),
+      return: async () => (await pieces.return?.()) ?? { done: true, value: undefined },
+      [Symbol.asyncIterator]: () => rest,
+    };
+    return this.#pieces(first.done === true ? none : withFirst(first.value, rest), opened);
+  }
+
+  /** Counts as work, and says why the VM is gone when it is. */
+  async *#pieces<T>(content: AsyncIterable<T>, opened: Opened): AsyncGenerator<T, void, undefined> {
     using _work = this.#parts.gauge.enter();
     try {
-      yield first;
-      for (;;) {
-        const next = await explained(pieces.next(), vm, signal);
-        if (next.done === true) return;
-        yield next.value;
-      }
-    } finally {
-      // Without effect at the end; else it tells the guest to stop.
-      await pieces.return?.();
+      yield* content;
+    } catch (error) {
+      throw await explanation(error, opened);
     }
   }
 }
 
-async function* nothing(): AsyncGenerator<Uint8Array, void, undefined> {
-  // An empty file.
+const none: AsyncIterable<never> = {
+  async *[Symbol.asyncIterator]() {
+    // Nothing came.
+  },
+};
+
+async function* withFirst<T>(first: T, rest: AsyncIterableIterator<T>): AsyncGenerator<T, void, undefined> {
+  try {
+    yield first;
+    yield* rest;
+  } finally {
+    // Also when the reader left at the first piece; without effect at the end.
+    await rest.return?.();
+  }
 }
 
 /** The outcome of a guest call, or why there is none. */
-async function explained<T>(work: Promise<T>, vm: ReachedVm, signal: AbortSignal): Promise<T> {
+async function explained<T>(work: Promise<T>, opened: Opened): Promise<T> {
   try {
     return await work;
   } catch (error) {
-    signal.throwIfAborted();
-    throw await explainLoss(error, { vm, session: vm.session, during: "while a file was moved" });
+    throw await explanation(error, opened);
   }
+}
+
+async function explanation(error: unknown, { vm, signal }: Opened): Promise<unknown> {
+  if (signal.aborted) return signal.reason;
+  return explainLoss(error, { vm, session: vm.session, during: "while a file was moved" });
 }

@@ -15,6 +15,7 @@ import type {
 } from "@instavm/core";
 import type { Faults } from "../faults.ts";
 import { FakeCall } from "./fake-call.ts";
+import { FakeFiles } from "./fake-files.ts";
 import type { Guest } from "./guest.ts";
 
 const defaultTimeoutMs = 10_000;
@@ -38,9 +39,8 @@ export class FakeAgentSession implements AgentSession {
     return this.#end === undefined;
   }
 
-  /** Not part of the fake. */
   get files(): AgentFiles {
-    throw new InstaVmError("not_implemented", "a fake guest has no files beside those that are read and written whole");
+    return new FakeFiles(this.#guest, (name, waiting, effect) => this.#ask(name, waiting, effect));
   }
 
   /** Not part of the fake. */
