@@ -43,144 +43,144 @@ class Session(Record):
     """A session as it was created or read. Times are UTC texts, `2026-01-02T03:04:05Z`."""
 
     __slots__ = ()
-    if TYPE_CHECKING:
-        session_id: str
-        vm_id: str | None
-        #: active, suspended, killed or expired.
-        status: str
-        created_at: str
-        expires_at: str
+
+    session_id: str
+    vm_id: str | None
+    #: active, suspended, killed or expired.
+    status: str
+    created_at: str
+    expires_at: str
 
 
 class SessionStatus(Record):
     """Whether a session can be used, and whether its VM runs."""
 
     __slots__ = ()
-    if TYPE_CHECKING:
-        exists: bool
-        session_id: str
-        vm_assigned: bool
-        vm_alive: bool
-        vm_id: str | None
-        #: active, suspended, killed, or None.
-        vm_status: str | None
-        uptime_seconds: int
-        expires_in_seconds: int
-        created_at: str | None
+
+    exists: bool
+    session_id: str
+    vm_assigned: bool
+    vm_alive: bool
+    vm_id: str | None
+    #: active, suspended, killed, or None.
+    vm_status: str | None
+    uptime_seconds: int
+    expires_in_seconds: int
+    created_at: str | None
 
 
 class SessionUsage(Record):
     """What a session has used so far, over all VMs that it had."""
 
     __slots__ = ()
-    if TYPE_CHECKING:
-        session_id: str
-        cpu_seconds: float
-        wall_seconds: float
-        memory_gib_seconds: float
-        egress_bytes: int
-        executions: int
+
+    session_id: str
+    cpu_seconds: float
+    wall_seconds: float
+    memory_gib_seconds: float
+    egress_bytes: int
+    executions: int
 
 
 class Sandbox(Record):
     """One live sandbox in a list."""
 
     __slots__ = ()
-    if TYPE_CHECKING:
-        sandbox_id: str | None
-        vm_id: str | None
-        session_id: str
-        name: str | None
-        metadata: dict[str, Any]
-        status: str
-        started_at: str
-        end_at: str
+
+    sandbox_id: str | None
+    vm_id: str | None
+    session_id: str
+    name: str | None
+    metadata: dict[str, Any]
+    status: str
+    started_at: str
+    end_at: str
 
 
 class KilledSession(Record):
     """A session that has ended with its VM and its files."""
 
     __slots__ = ()
-    if TYPE_CHECKING:
-        message: str
-        session_id: str
-        vm_id: str | None
-        status: str
+
+    message: str
+    session_id: str
+    vm_id: str | None
+    status: str
 
 
 class Vm(Record):
     """A VM as its owner sees it; up means `active`."""
 
     __slots__ = ()
-    if TYPE_CHECKING:
-        vm_id: str
-        session_id: str
-        name: str | None
-        #: creating, active, suspending, suspended, resuming, terminated or failed.
-        status: str
-        created_at: str
-        expires_at: str
-        ended_at: str | None
-        end_reason: str | None
-        memory_mb: int
-        vcpu_count: int
-        vm_lifetime_seconds: int
-        metadata: dict[str, Any]
+
+    vm_id: str
+    session_id: str
+    name: str | None
+    #: creating, active, suspending, suspended, resuming, terminated or failed.
+    status: str
+    created_at: str
+    expires_at: str
+    ended_at: str | None
+    end_reason: str | None
+    memory_mb: int
+    vcpu_count: int
+    vm_lifetime_seconds: int
+    metadata: dict[str, Any]
 
 
 class Task(Record):
     """Code in the background, in a list or just started: without its output."""
 
     __slots__ = ()
-    if TYPE_CHECKING:
-        task_id: str
-        session_id: str
-        vm_id: str | None
-        #: running, completed, failed or lost.
-        status: str
-        is_complete: bool
-        exit_code: int | None
-        created_at: str
-        ended_at: str | None
+
+    task_id: str
+    session_id: str
+    vm_id: str | None
+    #: running, completed, failed or lost.
+    status: str
+    is_complete: bool
+    exit_code: int | None
+    created_at: str
+    ended_at: str | None
 
 
 class ApiKey(Record):
     """What is known of a key. `key`, the key itself, is there only in the answer that made it."""
 
     __slots__ = ()
-    if TYPE_CHECKING:
-        id: int
-        key: str
-        description: str
-        #: admin or user.
-        role: str
-        created_at: str
-        last_used_at: str | None
-        revoked_at: str | None
-        is_active: bool
-        is_current: bool
+
+    id: int
+    key: str
+    description: str
+    #: admin or user.
+    role: str
+    created_at: str
+    last_used_at: str | None
+    revoked_at: str | None
+    is_active: bool
+    is_current: bool
 
 
 class CurrentUser(Record):
     """Whose key this is."""
 
     __slots__ = ()
-    if TYPE_CHECKING:
-        id: int
-        name: str
-        email: str | None
-        is_verified: bool
-        role: str
+
+    id: int
+    name: str
+    email: str | None
+    is_verified: bool
+    role: str
 
 
 class Health(Record):
     """Whether the server works, and what runs its VMs."""
 
     __slots__ = ()
-    if TYPE_CHECKING:
-        status: str
-        version: str
-        engine: str
-        engine_version: str
-        accelerator: str
-        accelerator_reason: str
+
+    status: str
+    version: str
+    engine: str
+    engine_version: str
+    accelerator: str
+    accelerator_reason: str

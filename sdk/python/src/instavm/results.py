@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .exceptions import ExecutionError
 from .notebook import html_of_output, html_of_forms
@@ -16,11 +16,11 @@ class CodeError(Record):
     """What code raised."""
 
     __slots__ = ()
-    if TYPE_CHECKING:
-        #: Such as `ZeroDivisionError`.
-        name: str
-        value: str
-        traceback: str
+
+    #: Such as `ZeroDivisionError`.
+    name: str
+    value: str
+    traceback: str
 
 
 class Display:
@@ -45,31 +45,31 @@ class ExecutionResult(Record):
     """How one execute ended: `result.stdout` is `result["stdout"]`. A program that fails is a result like any other."""
 
     __slots__ = ()
-    if TYPE_CHECKING:
-        #: What the program printed, then the value of the last expression.
-        stdout: str
-        stderr: str
-        #: The same text as `stdout`.
-        output: str
-        exit_code: int
-        #: `exit_code` is 0.
-        success: bool
-        timed_out: bool
-        #: Some output beyond the server's limit was dropped.
-        truncated: bool
-        #: The interpreter ended with its state; the next call gets a new one.
-        context_lost: bool
-        out_of_memory: bool
-        #: Seconds, wall clock.
-        execution_time: float
-        #: Seconds.
-        cpu_time: float
-        #: python, javascript or bash.
-        language: str
-        session_id: str
-        vm_id: str
-        #: As the server lists them, one for each form: `type`, `data`, `display`, `is_result`.
-        results: list[dict[str, Any]]
+
+    #: What the program printed, then the value of the last expression.
+    stdout: str
+    stderr: str
+    #: The same text as `stdout`.
+    output: str
+    exit_code: int
+    #: `exit_code` is 0.
+    success: bool
+    timed_out: bool
+    #: Some output beyond the server's limit was dropped.
+    truncated: bool
+    #: The interpreter ended with its state; the next call gets a new one.
+    context_lost: bool
+    out_of_memory: bool
+    #: Seconds, wall clock.
+    execution_time: float
+    #: Seconds.
+    cpu_time: float
+    #: python, javascript or bash.
+    language: str
+    session_id: str
+    vm_id: str
+    #: As the server lists them, one for each form: `type`, `data`, `display`, `is_result`.
+    results: list[dict[str, Any]]
 
     @property
     def error(self) -> CodeError | None:
@@ -110,48 +110,48 @@ class TaskResult(Record):
     """How code in the background ended."""
 
     __slots__ = ()
-    if TYPE_CHECKING:
-        task_id: str
-        #: completed: the code ended, whatever its exit code; failed: it was not run to an end; lost: its VM or the server died.
-        status: str
-        #: `exit_code` is 0.
-        success: bool
-        exit_code: int | None
-        stdout: str
-        stderr: str
-        timed_out: bool
-        truncated: bool
-        execution_time: float | None
-        cpu_time: float | None
-        created_at: str
-        ended_at: str | None
-        #: Why it failed or is lost.
-        detail: str | None
+
+    task_id: str
+    #: completed: the code ended, whatever its exit code; failed: it was not run to an end; lost: its VM or the server died.
+    status: str
+    #: `exit_code` is 0.
+    success: bool
+    exit_code: int | None
+    stdout: str
+    stderr: str
+    timed_out: bool
+    truncated: bool
+    execution_time: float | None
+    cpu_time: float | None
+    created_at: str
+    ended_at: str | None
+    #: Why it failed or is lost.
+    detail: str | None
 
 
 class UploadedFile(Record):
     """A file, or a directory of them, that is in the VM now."""
 
     __slots__ = ()
-    if TYPE_CHECKING:
-        status: str
-        #: Absolute, inside the VM.
-        path: str
-        #: Bytes.
-        size: int
+
+    status: str
+    #: Absolute, inside the VM.
+    path: str
+    #: Bytes.
+    size: int
 
 
 class DownloadedFile(Record):
     """A file of the VM: `content` when no local path was given, else `local_path`."""
 
     __slots__ = ()
-    if TYPE_CHECKING:
-        status: str
-        filename: str
-        #: Bytes.
-        size: int
-        content: bytes
-        local_path: str
+
+    status: str
+    filename: str
+    #: Bytes.
+    size: int
+    content: bytes
+    local_path: str
 
 
 def task_result(body: Mapping[str, Any]) -> TaskResult:
