@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Semaphore;
 
 use crate::calls::pieces::MAX_TRANSFERS;
-use crate::calls::{background, contexts, directory, exec, figures, files, identity, run_code};
+use crate::calls::{
+    background, contexts, directory, exec, figures, files, identity, run_code, tree,
+};
 use crate::code::CodeBudget;
 use crate::context::interpreter::Driver;
 use crate::context::registry::Contexts;
@@ -233,7 +235,13 @@ impl Agent {
             open::Call::WaitProcess(request) => {
                 Outcome::Process(background::wait(self, call, request).await?)
             }
-            open::Call::ReadTree(_) | open::Call::WriteTree(_) | open::Call::WatchFiles(_) => {
+            open::Call::ReadTree(request) => {
+                Outcome::TreeRead(tree::read(self, call, request).await?)
+            }
+            open::Call::WriteTree(request) => {
+                Outcome::TreeWritten(tree::write(self, call, request).await?)
+            }
+            open::Call::WatchFiles(_) => {
                 return Err(CallError::unsupported(
                     "a call that this agent knows by name only",
                 ));

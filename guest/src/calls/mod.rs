@@ -9,3 +9,4 @@ pub mod files;
 pub mod identity;
 pub mod pieces;
 pub mod run_code;
+pub mod tree;
