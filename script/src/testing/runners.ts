@@ -21,6 +21,7 @@ export const runners: readonly Runner[] = [
   check("types", ["tsc", "-b"]),
   check("lint", ["oxlint", "--type-aware", "--deny-warnings", ...typescriptFolders]),
   check("format", ["oxfmt", "--check"]),
+  check("sdk-package", ["node", "script/src/main/check-sdk-package.ts"]),
   check("unused", ["knip", "--no-config-hints"]),
   check("protocol-lint", ["buf", "lint", "protocol"]),
   check("rust-format", ["cargo", "fmt", "--check"]),

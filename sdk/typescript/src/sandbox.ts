@@ -19,13 +19,14 @@ export class Sandbox implements AsyncDisposable {
   readonly sessionId: string;
   readonly files: Files;
   readonly commands: Commands;
-  readonly #client: InstaVm;
+  /** The client that it was made with. */
+  readonly client: InstaVm;
 
   private constructor(client: InstaVm, sessionId: string) {
     this.sessionId = sessionId;
     this.files = client.files(sessionId);
     this.commands = new Commands(client, sessionId);
-    this.#client = client;
+    this.client = client;
   }
 
   /** Starts a microVM; resolves when it is ready. */
@@ -44,12 +45,12 @@ export class Sandbox implements AsyncDisposable {
 
   /** Runs code; resolves with what it printed and how it ended, whatever its exit code. */
   async run(code: string, options: ExecuteOptions = {}): Promise<ExecuteResult> {
-    return await this.#client.execute(this.sessionId, code, options);
+    return await this.client.execute(this.sessionId, code, options);
   }
 
   /** Runs code and yields what comes of it as it comes, the last one being `exit`; see `InstaVm.stream`. */
   stream(code: string, options: ExecuteOptions = {}): AsyncGenerator<ExecuteEvent, void, undefined> {
-    return this.#client.stream(this.sessionId, code, options);
+    return this.client.stream(this.sessionId, code, options);
   }
 
   /** The same as `run`. */
@@ -57,15 +58,15 @@ export class Sandbox implements AsyncDisposable {
     return await this.run(code, options);
   }
 
-  /** Starts code without waiting for its end; `InstaVm.executions` says how it stands. */
+  /** Starts code without waiting for its end, which `client.executions.wait` does. */
   async runInBackground(code: string, options: ExecuteOptions = {}): Promise<Execution> {
-    return await this.#client.executions.start(this.sessionId, code, options);
+    return await this.client.executions.start(this.sessionId, code, options);
   }
 
   /** Ends the sandbox with its files. One that has ended already is no error. */
   async close(options: CallOptions = {}): Promise<void> {
     try {
-      await this.#client.kill(this.sessionId, options);
+      await this.client.kill(this.sessionId, options);
     } catch (error) {
       if (!isInstaVmError(error, "session_not_found")) throw error;
     }
