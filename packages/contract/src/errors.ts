@@ -16,6 +16,7 @@ export const errorTable = {
   forbidden: { status: 403, retryable: false, next: "Use a key that may do this." },
   limit_exceeded: { status: 403, retryable: false, next: "Stay under the limit, or have it raised." },
   not_found: { status: 404, retryable: false, next: "Check the path; /openapi.json lists them all." },
+  method_not_allowed: { status: 405, retryable: false, next: "Use a method of the Allow header." },
   session_not_found: { status: 404, retryable: false, next: "Create a session with POST /v1/sessions/session." },
   vm_not_found: { status: 404, retryable: false, next: "List the VMs with GET /v1/vms." },
   key_not_found: { status: 404, retryable: false, next: "List the API keys with GET /v1/api-keys." },

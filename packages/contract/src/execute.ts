@@ -12,7 +12,7 @@ export const executeRequestSchema = z.object({
   command: z
     .string()
     .min(1, "expected some code, got an empty text")
-    .refine((command) => !command.includes("\0"), "expected text without NUL characters")
+    .regex(/^[^\u0000]*$/, "expected text without NUL characters")
     .refine((command) => command.isWellFormed(), "expected Unicode text, got half of a surrogate pair")
     .meta({ examples: ["print(6 * 7)"] }),
   session_id: sessionIdSchema,

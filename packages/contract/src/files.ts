@@ -8,7 +8,7 @@ const encoder = new TextEncoder();
 export const filePathSchema = z
   .string()
   .min(1, "expected a path, got an empty text")
-  .refine((path) => !path.includes("\0"), "expected a path without NUL characters")
+  .regex(/^[^\u0000]*$/, "expected a path without NUL characters")
   .refine((path) => path.isWellFormed(), "expected Unicode text, got half of a surrogate pair")
   .refine((path) => encoder.encode(path).length <= pathLimitBytes, `expected at most ${pathLimitBytes} bytes`);
 

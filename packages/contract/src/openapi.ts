@@ -59,7 +59,7 @@ function describe(name: string, operation: Operation): Json {
     ],
     ...(isEmptyObject(body) && operation.bodyType === undefined
       ? {}
-      : { requestBody: { required: true, content: bodyContent(operation, body) } }),
+      : { requestBody: { required: needsBody(operation), content: bodyContent(operation, body) } }),
     responses: {
       "200": { description: "Done.", headers: requestIdHeader, content: answerContent(operation) },
       ...(operation.hasRanges
@@ -89,6 +89,11 @@ const rangeHeader = {
 const requestIdHeader = {
   "X-Request-ID": { description: "The request's own, or a new one.", schema: { type: "string" } },
 };
+
+/** No body is an empty object. */
+function needsBody({ body, bodyType = "application/json" }: Operation): boolean {
+  return bodyType !== "application/json" || !body.safeParse({}).success;
+}
 
 function bodyContent({ bodyType = "application/json" }: Operation, schema: JsonSchema): Json {
   if (bodyType === "application/octet-stream") return { [bodyType]: {} };

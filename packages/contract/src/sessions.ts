@@ -10,7 +10,7 @@ const encoder = new TextEncoder();
 export const envSchema = z
   .record(
     z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/, "expected a name of letters, digits and _ that starts with no digit"),
-    z.string().regex(/^[^\0]*$/, "expected text without NUL characters"),
+    z.string().regex(/^[^\u0000]*$/, "expected text without NUL characters"),
   )
   .refine((env) => Object.keys(env).length <= envLimits.variables, `expected at most ${envLimits.variables} variables`)
   .refine(
