@@ -24,7 +24,8 @@ export async function streamEvents(
   const blocks = text.split("\n\n").filter((block) => block.startsWith("event: "));
   return blocks.map((block) => {
     const [, event = "", data = ""] = /^event: (\w+)\ndata: (.*)$/.exec(block) ?? [];
-    return { event, data: JSON.parse(data) satisfies unknown };
+    const parsed: unknown = JSON.parse(data);
+    return { event, data: parsed };
   });
 }
 

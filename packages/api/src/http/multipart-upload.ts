@@ -43,7 +43,9 @@ export class MultipartReader implements Disposable {
   async begin(): Promise<MultipartUpload> {
     const parser = this.#open();
     this.#parser = parser;
-    parser.on("field", (name, value, isNameCut, isValueCut) => this.#onField(name, value, isNameCut || isValueCut));
+    parser.on("field", (name, value, ...[isNameCut, isValueCut]) =>
+      this.#onField(name, value, isNameCut || isValueCut),
+    );
     parser.on("file", (name, file) => this.#onFile(name, file));
     parser.on("finish", () => this.#onFinish());
     parser.on("error", (cause) => this.#fail(broken(cause)));
@@ -101,7 +103,7 @@ export class MultipartReader implements Disposable {
       return;
     }
     if (name !== filePart) {
-      this.#fail(wrongPart(String(name).slice(0, 100), `expected no file but the part ${filePart}`));
+      this.#fail(wrongPart(name.slice(0, 100), `expected no file but the part ${filePart}`));
       return;
     }
     this.#begun.resolve({ fields: Object.fromEntries(this.#fields), content: this.#contentOf(file) });

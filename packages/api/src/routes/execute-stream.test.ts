@@ -179,7 +179,8 @@ describe("POST /execute with events", () => {
     const over = Promise.withResolvers<void>();
     server.executions.behaviour = async (take, signal) => {
       const piece = new Uint8Array(65_536).fill(0x61);
-      while (signal?.aborted !== true) await take({ type: "stdout", data: piece });
+      const hasLeft = (): boolean => signal?.aborted === true;
+      while (!hasLeft()) await take({ type: "stdout", data: piece });
       over.resolve();
       throw new InstaVmError("cancelled", "the client left");
     };

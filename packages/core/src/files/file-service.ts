@@ -137,7 +137,7 @@ export class FileService implements Files {
     using _work = this.#parts.gauge.enter();
     const reached = await this.#parts.ownVms.reach(caller, vm, { ...waiting, signal });
     const opened = { files: reached.agent.files, vm: reached, signal };
-    return explained(work(opened), opened);
+    return await explained(work(opened), opened);
   }
 
   /** Waits for the first piece, so that what cannot be read fails here. */
