@@ -29,7 +29,7 @@ export class UsageMeter {
   readonly #busy = new Map<VmId, SessionId>();
   #cancelTimer: (() => void) | undefined;
   #isClosed = false;
-  #writing: Promise<void> = Promise.resolve();
+  #lastTurn: Promise<unknown> = Promise.resolve();
 
   constructor(parts: UsageMeterParts) {
     this.#parts = parts;
@@ -52,10 +52,21 @@ export class UsageMeter {
 
   /** What a session has used until now. */
   async read({ sessionId, vmId }: Pick<SessionRecord, "sessionId" | "vmId">): Promise<SessionUsage> {
-    const { records, clock } = this.#parts;
     if (vmId !== undefined) await this.sample(sessionId, vmId);
     // What is being written would otherwise count twice or not at all.
-    await this.#writing;
+    return this.#inTurn(() => this.#sum(sessionId));
+  }
+
+  /** Writes down the rest. Never rejects. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    this.#cancelTimer?.();
+    this.#cancelTimer = undefined;
+    await this.#write();
+  }
+
+  async #sum(sessionId: SessionId): Promise<SessionUsage> {
+    const { records, clock } = this.#parts;
     const pending = this.#pending.get(sessionId);
     const recorded = await records.usage(sessionId);
     const nowMs = clock.nowMs();
@@ -67,14 +78,6 @@ export class UsageMeter {
       memoryMibMs += livedMs * vm.shape.memoryMib;
     }
     return { cpuMs, wallMs, memoryMibMs, executions: recorded.executions + (pending?.executions ?? 0) };
-  }
-
-  /** Writes down the rest. Never rejects. */
-  async close(): Promise<void> {
-    this.#isClosed = true;
-    this.#cancelTimer?.();
-    this.#cancelTimer = undefined;
-    await this.#write();
   }
 
   #of(sessionId: SessionId): Pending {
@@ -97,8 +100,13 @@ export class UsageMeter {
     const busy = [...this.#busy];
     this.#busy.clear();
     await Promise.all(busy.map(([vmId, sessionId]) => this.sample(sessionId, vmId)));
-    this.#writing = this.#writing.then(() => this.#writePending());
-    await this.#writing;
+    await this.#inTurn(() => this.#writePending());
+  }
+
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const mine = this.#lastTurn.then(work);
+    this.#lastTurn = mine.catch(() => {});
+    return mine;
   }
 
   async #writePending(): Promise<void> {
@@ -111,6 +119,7 @@ export class UsageMeter {
     } catch (error) {
       log.warn("usage.record_failed", { sessions: taken.size, error });
       for (const [sessionId, pending] of taken) this.#giveBack(sessionId, pending);
+      this.#arm();
     }
   }
 
