@@ -103,7 +103,7 @@ describe("POST /v1/vms", () => {
     const first = await create(server);
     const same = await create(server, { session_id: first.session_id, name: "named", vm_lifetime_seconds: 900 });
     expect(same).toMatchObject({ vm_id: first.vm_id, name: "named", vm_lifetime_seconds: 900 });
-    server.world.room.processes.get(z.custom<never>().parse(first.vm_id))?.end({ kind: "signalled", signal: 9 });
+    server.world.room.processes.get(first.vm_id)?.end({ kind: "signalled", signal: 9 });
     const fresh = await create(server, { session_id: first.session_id });
     expect(fresh.session_id).toBe(first.session_id);
     expect(fresh.vm_id).not.toBe(first.vm_id);

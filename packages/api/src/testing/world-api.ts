@@ -12,12 +12,12 @@ export interface WorldApi extends AsyncDisposable {
   call(method: string, path: string, options?: CallOptions): Promise<Answer>;
 }
 
-export interface CallOptions {
+interface CallOptions {
   readonly body?: unknown;
   readonly key?: string;
 }
 
-export interface Answer {
+interface Answer {
   readonly status: number;
   /** The answer's JSON. */
   readonly body: unknown;
