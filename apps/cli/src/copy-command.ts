@@ -2,7 +2,7 @@ import { createReadStream, createWriteStream, renameSync, rmSync, statSync } fro
 import { basename, join } from "node:path";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
-import { InstaVmError } from "instavm";
+import { InstaVmError, isInstaVmError } from "instavm";
 import { connect } from "./connection.ts";
 import type { CommandOptions, Connection } from "./connection.ts";
 import { isRemote, parsePlace } from "./copy-place.ts";
@@ -64,27 +64,32 @@ async function upload({ connection, from, to, signal }: Transfer<LocalPlace, Rem
 /** The file appears whole or not at all. */
 async function download({ connection, from, to, signal }: Transfer<RemotePlace, LocalPlace>): Promise<Copied> {
   const sessionId = await sessionOf(from, connection, signal);
-  const files = connection.client.files(sessionId);
-  const bytes = await files.readBytes(from.path, { signal, timeoutMs: transferTimeoutMs });
-  const copied = { session_id: sessionId, size: bytes.length };
+  let size = 0;
+  const counted = async function* (): AsyncGenerator<Uint8Array, void, undefined> {
+    const options = { signal, timeoutMs: transferTimeoutMs };
+    for await (const piece of connection.client.files(sessionId).stream(from.path, options)) {
+      size += piece.length;
+      yield piece;
+    }
+  };
   if (to.path === "-") {
-    await pipeline(Readable.from([bytes]), process.stdout, { end: false });
-    return { ...copied, path: "-" };
+    await pipeline(counted, process.stdout, { end: false });
+    return { session_id: sessionId, path: "-", size };
   }
   const path = isDirectory(to.path) ? join(to.path, basename(from.path)) : to.path;
   const partial = `${path}.${String(process.pid)}.part`;
   try {
-    await pipeline(Readable.from([bytes]), createWriteStream(partial), { signal });
+    await pipeline(counted, createWriteStream(partial));
     renameSync(partial, path);
   } catch (cause) {
     rmSync(partial, { force: true });
-    signal.throwIfAborted();
+    if (signal.aborted || isInstaVmError(cause)) throw cause;
     throw new InstaVmError("bad_request", `The file ${path} cannot be written: ${reason(cause)}.`, {
       next: "Check the path and its permissions.",
       cause,
     });
   }
-  return { ...copied, path };
+  return { session_id: sessionId, path, size };
 }
 
 async function sessionOf(place: RemotePlace, connection: Connection, signal: AbortSignal): Promise<string> {

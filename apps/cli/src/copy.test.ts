@@ -7,6 +7,19 @@ import type { Received } from "./testing/stand-in-server.ts";
 import { userOf } from "./testing/terminal-user.ts";
 
 const sessionId = "0b5c6a0e-3f63-4d9b-8c43-0c7a3f5e2a11";
+const session = {
+  id: sessionId,
+  session_id: sessionId,
+  vm_id: "q7v2kd0w9x3m1zr8tj5c",
+  status: "active",
+  created_at: "2026-01-02T03:04:05Z",
+  expires_at: "2026-01-02T03:09:05Z",
+  vm_alive: true,
+  memory_mb: 512,
+  vcpu_count: 2,
+  vm_lifetime_seconds: 300,
+  metadata: {},
+};
 const bytes = Uint8Array.from({ length: 300_000 }, (_, at) => (at * 7919) % 256);
 
 /** Takes uploads, and answers downloads with `bytes`. */
@@ -14,9 +27,8 @@ async function fileServer(): Promise<StandInServer> {
   const server = await StandInServer.start();
   server.respond = ({ path }, response) => {
     if (path === "/upload") send(response, 200, { status: "success", path: "/app/there", size: 3 });
-    if (path !== "/download") return path === "/upload";
-    const content = Buffer.from(bytes).toString("base64");
-    send(response, 200, { filename: "f", content, size: bytes.length });
+    else if (path.startsWith("/v1/sessions/session/")) send(response, 200, session);
+    else response.end(bytes);
     return true;
   };
   return server;

@@ -139,7 +139,7 @@ export class InstaVm {
 
   /** The files of a session's VM. */
   files(sessionId: string): Files {
-    return new Files(this.#transport, sessionId);
+    return new Files(this.#transport, { sessionId });
   }
 
   /** Whose key this is. */

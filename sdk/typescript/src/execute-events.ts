@@ -2,7 +2,7 @@ import { InstaVmError, executeStreamEventSchemas } from "@instavm/contract";
 import type { z } from "zod";
 import { toDisplayed, toExecuteEnd } from "./answers.ts";
 import type { Displayed, ExecuteEnd } from "./answers.ts";
-import { errorOfBody } from "./failure.ts";
+import { errorOfEvent } from "./failure.ts";
 import { parseJson } from "./json.ts";
 import type { ServerEvent } from "./server-events.ts";
 
@@ -17,6 +17,7 @@ export async function* executeEvents(
   events: AsyncIterable<ServerEvent>,
 ): AsyncGenerator<ExecuteEvent, void, undefined> {
   for await (const { event, data } of events) {
+    if (event === "error") throw errorOfEvent(data);
     const known = toExecuteEvent(event, parseJson(data));
     if (known === undefined) continue;
     yield known;
@@ -48,8 +49,6 @@ function toExecuteEvent(name: string, data: unknown): ExecuteEvent | undefined {
     }
     case "exit":
       return { type: name, ...toExecuteEnd(read(schemas.exit, data)) };
-    case "error":
-      throw errorOfBody(read(schemas.error, data));
     default:
       return undefined;
   }

@@ -22,7 +22,7 @@ export function failureOfAnswer(response: Response, text: string): InstaVmError 
 }
 
 /** The error that a body stands for. A code of a newer server becomes the nearest one that this client knows. */
-export function errorOfBody(
+function errorOfBody(
   body: ErrorBody,
   answer: { readonly status: number; readonly retryAfterS?: number } = { status: 500 },
 ): InstaVmError {
@@ -32,6 +32,15 @@ export function errorOfBody(
     requestId,
     ...(errors === undefined ? {} : { errors }),
     ...(answer.retryAfterS === undefined ? {} : { retryAfterS: answer.retryAfterS }),
+  });
+}
+
+/** The error that the data of an `error` event stands for. */
+export function errorOfEvent(data: string): InstaVmError {
+  const parsed = errorBodySchema.safeParse(parseJson(data));
+  if (parsed.success) return errorOfBody(parsed.data);
+  return new InstaVmError("bad_gateway", "The stream ended with an error that is not InstaVM's.", {
+    cause: parsed.error,
   });
 }
 

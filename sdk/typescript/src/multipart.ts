@@ -1,17 +1,10 @@
-/** What a file is written from: text, bytes, a Blob, or a stream of bytes; the last two are read as they are sent. */
-export type FileSource = string | Blob | ArrayBuffer | Uint8Array<ArrayBuffer> | ReadableStream<Uint8Array>;
-
-/** A form with one file, ready to be sent. */
-export interface MultipartBody {
-  readonly body: Blob | ReadableStream<Uint8Array>;
-  readonly contentType: string;
-}
+import type { FileSource, RawBody } from "./file-source.ts";
 
 /**
  * The fields, then the file: the server reads them in this order. Not `FormData`, which makes CR LF of a line break in a field,
  * and a path may hold one.
  */
-export function multipartBody(fields: Readonly<Record<string, string>>, file: FileSource): MultipartBody {
+export function multipartBody(fields: Readonly<Record<string, string>>, file: FileSource): RawBody {
   const boundary = `instavm-${crypto.randomUUID()}`;
   const parts = Object.entries(fields).map(
     ([name, value]) => `--${boundary}\r\nContent-Disposition: form-data; name="${name}"\r\n\r\n${value}\r\n`,

@@ -62,8 +62,8 @@ async function* lines(bytes: ReadableStream<Uint8Array>): AsyncGenerator<string,
   }
 }
 
-/** Leaving the loop early cancels the stream, which ends the request. */
-async function* chunksOf(bytes: ReadableStream<Uint8Array>): AsyncGenerator<Uint8Array, void, undefined> {
+/** The pieces of a stream. Leaving the loop early cancels it, which ends the request. */
+export async function* chunksOf(bytes: ReadableStream<Uint8Array>): AsyncGenerator<Uint8Array, void, undefined> {
   const reader = bytes.getReader();
   let ended = false;
   try {

@@ -4,10 +4,10 @@ import type { z } from "zod";
 import { environmentVariable } from "./environment.ts";
 import { failureOfAnswer, failureOfConnection, failureOfDeadline, failureOfShape } from "./failure.ts";
 import type { Asked } from "./failure.ts";
+import type { RawBody } from "./file-source.ts";
 import { parseJson } from "./json.ts";
-import type { MultipartBody } from "./multipart.ts";
 import { withRetries } from "./retries.ts";
-import { serverEvents } from "./server-events.ts";
+import { chunksOf, serverEvents } from "./server-events.ts";
 import type { ServerEvent } from "./server-events.ts";
 
 /** What every method takes. */
@@ -34,8 +34,8 @@ export interface OperationInput<Called extends Operation> {
   readonly params?: z.input<Called["params"]>;
   readonly query?: z.input<Called["query"]>;
   readonly body?: z.input<Called["body"]>;
-  /** In place of a body, where the operation takes a form with a file. */
-  readonly form?: MultipartBody;
+  /** In place of a body, where the operation takes bytes or a form with a file. */
+  readonly raw?: RawBody;
 }
 
 interface Outgoing {
@@ -44,6 +44,7 @@ interface Outgoing {
   readonly accept: string;
   readonly body: RequestInit["body"] | undefined;
   readonly contentType: string | undefined;
+  readonly range?: string | undefined;
 }
 
 const defaultBaseUrl = "http://127.0.0.1:8222";
@@ -89,16 +90,23 @@ export class Transport {
     const asked = this.#asked(outgoing, options);
     const wait = new Wait(options, asked);
     const response = await wait.until(async (signal) => await this.#send(outgoing, signal));
-    const events = serverEvents(await eventBytes(response, asked));
-    try {
-      for (;;) {
-        const next = await wait.until(async () => await events.next());
-        if (next.done === true) return;
-        yield next.value;
-      }
-    } finally {
-      await events.return();
-    }
+    yield* wait.during(serverEvents(await eventBytes(response, asked)));
+  }
+
+  /** The same, for an operation that answers with bytes, read as they come. Deadline and signal hold until the last. */
+  async *bytes<Called extends Operation>(
+    operation: Called,
+    input: OperationInput<Called> & { readonly range?: string },
+    options: CallOptions,
+  ): AsyncGenerator<Uint8Array, void, undefined> {
+    const outgoing = { ...toOutgoing(operation, input), accept: "*/*", range: input.range };
+    const wait = new Wait(options, this.#asked(outgoing, options));
+    const open = async (): Promise<Response> => await wait.until(async (signal) => await this.#send(outgoing, signal));
+    const response = await wait.until(
+      async () => await withRetries(open, { retries: this.#retries, signal: wait.signal }),
+    );
+    if (response.body === null) return;
+    yield* wait.during(chunksOf(response.body));
   }
 
   async #text(outgoing: Outgoing, options: CallOptions, retries: number): Promise<string> {
@@ -114,6 +122,7 @@ export class Transport {
       headers: {
         accept: outgoing.accept,
         ...(this.#apiKey === undefined ? {} : { "x-api-key": this.#apiKey }),
+        ...(outgoing.range === undefined ? {} : { range: outgoing.range }),
         ...(outgoing.contentType === undefined ? {} : { "content-type": outgoing.contentType }),
       },
       signal,
@@ -155,6 +164,19 @@ class Wait {
       throw cause instanceof InstaVmError ? cause : failureOfConnection(this.#asked, cause);
     }
   }
+
+  /** The same for all that comes of a stream, which is closed when its reader leaves. */
+  async *during<Value>(values: AsyncGenerator<Value, void, undefined>): AsyncGenerator<Value, void, undefined> {
+    try {
+      for (;;) {
+        const next = await this.until(async () => await values.next());
+        if (next.done === true) return;
+        yield next.value;
+      }
+    } finally {
+      await values.return();
+    }
+  }
 }
 
 function readAnswer<Answer extends z.ZodType>(schema: Answer, text: string): z.ZodSafeParseResult<z.output<Answer>> {
@@ -176,7 +198,7 @@ function toOutgoing(operation: Operation, input: OperationInput<Operation>): Out
     method: operation.method,
     path: query.size === 0 ? path : `${path}?${query.toString()}`,
     accept: "application/json",
-    ...(input.form ?? bodyOf(operation, input.body)),
+    ...(input.raw ?? bodyOf(operation, input.body)),
   };
 }
 

@@ -1,4 +1,5 @@
 import { operations } from "@instavm/contract";
+import { Files } from "./files.ts";
 import type { ShapeOptions } from "./options.ts";
 import type { CallOptions, Transport } from "./transport.ts";
 import { fromVmChanges, toVm } from "./vm-answers.ts";
@@ -60,5 +61,10 @@ export class Vms {
   /** Ends the VM with its session and files. */
   async delete(vmId: string, options: CallOptions = {}): Promise<void> {
     await this.#transport.call(operations.deleteVm, { params: { vm_id: vmId } }, options);
+  }
+
+  /** The files of a VM. */
+  files(vmId: string): Files {
+    return new Files(this.#transport, { vmId });
   }
 }

@@ -1,5 +1,5 @@
 import { createServer } from "node:http";
-import type { IncomingMessage, ServerResponse } from "node:http";
+import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from "node:http";
 import { buffer } from "node:stream/consumers";
 import { InstaVm } from "../index.ts";
 
@@ -8,6 +8,7 @@ export interface Received {
   readonly method: string;
   readonly path: string;
   readonly contentType: string;
+  readonly headers: IncomingHttpHeaders;
   readonly body: Uint8Array<ArrayBuffer>;
 }
 
@@ -53,7 +54,7 @@ export class ScriptedServer implements AsyncDisposable {
   async #take(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const body = new Uint8Array(await buffer(request));
     const { method = "", url = "", headers } = request;
-    const received = { method, path: url, contentType: headers["content-type"] ?? "", body };
+    const received = { method, path: url, contentType: headers["content-type"] ?? "", headers, body };
     this.received.push(received);
     this.#answer(received, response);
   }
