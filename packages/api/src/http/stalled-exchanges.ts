@@ -19,8 +19,9 @@ interface Watched {
   readonly request: IncomingMessage;
   readonly response: ServerResponse;
   readonly socket: Socket;
-  readonly startedAtMs: number;
+  startedAtMs: number;
   readonly startBytes: number;
+  checkedAtMs: number;
   lastBytes: number;
   movedAtMs: number;
 }
@@ -48,6 +49,7 @@ export function closeStalledExchanges(app: FastifyInstance, bounds: StallBounds)
       socket,
       startedAtMs: nowMs,
       startBytes: socket.bytesRead,
+      checkedAtMs: nowMs,
       lastBytes: bytes,
       movedAtMs: nowMs,
     };
@@ -64,11 +66,17 @@ export function closeStalledExchanges(app: FastifyInstance, bounds: StallBounds)
 function check(watched: Watched, nowMs: number, { requestMs, stallMs }: StallBounds): boolean {
   const { request, response, socket } = watched;
   if (socket.destroyed || (request.complete && response.writableFinished)) return false;
+  const sinceCheckMs = nowMs - watched.checkedAtMs;
+  watched.checkedAtMs = nowMs;
   const bytes = movedBytes(socket);
-  if (bytes !== watched.lastBytes) {
-    watched.lastBytes = bytes;
+  if (request.readableLength > 0) {
+    // It is not the client who is waited for: what it sent has not been taken yet.
+    watched.startedAtMs += sinceCheckMs;
+    watched.movedAtMs = nowMs;
+  } else if (bytes !== watched.lastBytes) {
     watched.movedAtMs = nowMs;
   }
+  watched.lastBytes = bytes;
   const standsStill = nowMs - watched.movedAtMs > stallMs;
   if (!request.complete) {
     const allowedMs = requestMs + (socket.bytesRead - watched.startBytes) / leastBytesPerMs;

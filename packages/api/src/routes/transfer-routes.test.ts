@@ -190,6 +190,16 @@ describe("POST /upload", () => {
     expect(server.files.contents.size).toBe(0);
   });
 
+  it("waits for a guest that takes its time", async () => {
+    await using server = await startApi({ patience: { requestMs: 100, stallMs: 100, checkEveryMs: 20 } });
+    let pieces = 0;
+    server.files.pace = async () => {
+      if ((pieces += 1) === 1) await sleep(600);
+    };
+    const file = new Uint8Array(4 * 1024 * 1024);
+    expect(await (await upload(server, { file })).json()).toMatchObject({ size: file.length });
+  });
+
   it("does not end a long body that keeps coming", async () => {
     await using server = await startApi({ patience: { requestMs: 200, stallMs: 150, checkEveryMs: 20 } });
     server.files.pace = async () => sleep(10);

@@ -192,6 +192,8 @@ describe("the other calls on files", () => {
       { type: "created", path: "a", ...common },
       { type: "moved", path: "b", fromPath: "a", rawFromPath: undefined, ...common },
     ];
+    server.files.contents.set("dir", new Uint8Array());
+    expect((await server.get(path("/watch", { path: "dir" }), { method: "HEAD" })).status).toBe(200);
     const answer = await server.get(path("/watch", { path: "dir", recursive: "true" }));
     expect(answer.headers.get("content-type")).toBe("text/event-stream; charset=utf-8");
     expect((await answer.text()).split("\n\n").filter((block) => block.startsWith("event"))).toEqual([

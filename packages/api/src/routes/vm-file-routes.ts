@@ -164,8 +164,14 @@ type WatchCall = StreamCall<(typeof operations.watchFiles)["params"], (typeof op
 async function answerWatch(call: WatchCall, files: Files, heartbeatMs: number): Promise<typeof answered> {
   const { caller, params, query, signal, request, reply } = call;
   const recursive = query.recursive === "true";
-  const changes = await files.watch(caller, { ...placeOf(params, query), recursive }, { signal });
+  const place = placeOf(params, query);
   using stream = new EventStream(reply, { heartbeatMs });
+  if (request.method === "HEAD") {
+    await files.stat(caller, { ...place, follow: true }, { signal });
+    stream.open();
+    return answered;
+  }
+  const changes = await files.watch(caller, { ...place, recursive }, { signal });
   stream.open();
   try {
     for await (const change of changes) await stream.send(change.type, changeAnswer(change));
