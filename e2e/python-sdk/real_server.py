@@ -2,11 +2,13 @@
 
 import asyncio
 import io
+import json
 import os
 import tempfile
 import threading
 import time
 import unittest
+import urllib.request
 from pathlib import Path
 
 import instavm
@@ -98,6 +100,25 @@ class OneSession(unittest.TestCase):
         with self.assertRaises(FileNotFoundError):
             self.client.download_file("up/nothing")
 
+    def test_files_are_written_read_listed_moved_and_removed(self):
+        files = self.client.files
+        content = os.urandom(300_000)
+        self.assertEqual(files.write("raw/a", content, mode="0600").path, "/app/raw/a")
+        self.assertEqual(files.read("raw/a"), content)
+        self.assertEqual(files.read("raw/a", offset=5, length=7), content[5:12])
+        self.assertEqual((files.stat("raw/a").size, files.stat("raw/a").mode), (300_000, "0600"))
+        with self.assertRaises(instavm.ConflictError):
+            files.write("raw/a", b"", must_be_new=True)
+        files.mkdir("raw/d/e")
+        self.assertEqual(files.move("raw/a", "raw/d/b").name, "b")
+        self.assertEqual([(each.name, each.type) for each in files.list("raw/d")], [("b", "file"), ("e", "directory")])
+        self.assertEqual(files.change("raw/d/b", mode="0644").mode, "0644")
+        self.assertEqual(files.remove("raw", recursive=True), 4)
+        self.assertIs(files.exists("raw"), False)
+        self.assertIn(b"Linux", files.read("/proc/version"))
+        self.client.execute("for n in range(1200): open(f'/tmp/{n:04}', 'w')")
+        self.assertEqual([each.name for each in files.list("/tmp")], [f"{n:04}" for n in range(1200)])
+
     def test_threads_share_a_session(self):
         outputs = []
         calls = [lambda n=n: outputs.append(self.client.execute(f"print({n})").stdout) for n in range(8)]
@@ -172,6 +193,33 @@ class OwnSessions(unittest.TestCase):
                 client.execute("1")
 
 
+class Contract(unittest.TestCase):
+    ANSWERS = {
+        instavm.ApiKey: ("post", "/v1/api-keys"),
+        instavm.CurrentUser: ("get", "/v1/users/me"),
+        instavm.ExecutionResult: ("post", "/execute"),
+        instavm.FileInfo: ("get", "/v1/vms/{vm_id}/files/stat"),
+        instavm.Health: ("get", "/health"),
+        instavm.KilledSession: ("post", "/kill"),
+        instavm.Sandbox: ("get", "/v1/sessions/sandboxes"),
+        instavm.Session: ("post", "/v1/sessions/session"),
+        instavm.SessionStatus: ("get", "/v1/sessions/status/{session_id}"),
+        instavm.SessionUsage: ("get", "/v1/sessions/usage/{session_id}"),
+        instavm.Task: ("get", "/v1/executions"),
+        instavm.UploadedFile: ("post", "/upload"),
+        instavm.Vm: ("get", "/v1/vms"),
+        instavm.WrittenFile: ("put", "/v1/vms/{vm_id}/files"),
+    }
+
+    def test_every_field_that_the_types_name_is_in_the_servers_document(self):
+        with urllib.request.urlopen(f"{os.environ['INSTAVM_BASE_URL']}/openapi.json", timeout=30) as response:
+            paths = json.load(response)["paths"]
+        for kind, (method, path) in self.ANSWERS.items():
+            schema = paths[path][method]["responses"]["200"]["content"]["application/json"]["schema"]
+            described = schema.get("items", schema)["properties"]
+            self.assertEqual(set(kind.__annotations__) - set(described), set(), kind.__name__)
+
+
 class AsNewcomersAreTold(unittest.TestCase):
     """What the announcements of InstaVM show, with this server's key."""
 
@@ -197,6 +245,8 @@ class Asyncio(unittest.IsolatedAsyncioTestCase):
             self.assertEqual([result.stdout for result in results], ["0\n", "1\n", "2\n", "3\n"])
             self.assertEqual([event.type async for event in client.stream("print(1)")], ["stdout", "exit"])
             await client.upload_file(b"content", "x")
+            self.assertEqual(await client.files.read("x"), b"content")
+            self.assertEqual((await client.files.write("y", __file__)).size, Path(__file__).stat().st_size)
             self.assertEqual((await client.download_file("x")).content, b"content")
             task = await client.execute_async("print('later')")
             self.assertEqual((await client.get_task_result(task.task_id)).stdout, "later\n")

@@ -14,7 +14,7 @@ REPLACEMENTS = (
     (r"\basync (def|with|for)\b", r"\1"),
     (r"\bawait ", ""),
     (r"Awaitable, ", ""),
-    (r"Awaitable\[([\w.]+)\]", r"\1"),
+    (r"\bAwaitable\[([\w.]+)\]", r"\1"),
     (r"\bAsync(?=[A-Z])", ""),
     (r"\b__a(enter|exit|iter|next)__", r"__\1__"),
     (r"\ba(close|iter_bytes)\b", r"\1"),

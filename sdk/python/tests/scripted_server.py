@@ -129,7 +129,7 @@ class ScriptedServer:
             protocol_version = "HTTP/1.1"
 
             def answer(self) -> None:
-                body = self.rfile.read(int(self.headers.get("content-length") or 0))
+                body = self.read_chunks() if "transfer-encoding" in self.headers else self.read_length()
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 answer = outer._take(Asked(self.command, self.path, headers, body))
                 if not isinstance(answer, Answer):
@@ -142,7 +142,18 @@ class ScriptedServer:
                 self.end_headers()
                 self.wfile.write(text)
 
-            do_GET = do_POST = do_PATCH = do_DELETE = answer
+            do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = answer
+
+            def read_length(self) -> bytes:
+                return self.rfile.read(int(self.headers.get("content-length") or 0))
+
+            def read_chunks(self) -> bytes:
+                body = b""
+                while length := int(self.rfile.readline(), 16):
+                    body += self.rfile.read(length)
+                    self.rfile.readline()
+                self.rfile.readline()
+                return body
 
             def log_message(self, *_: object) -> None:
                 pass

@@ -48,7 +48,7 @@ class Package(unittest.TestCase):
         self.assertEqual(left, [])
 
     def test_both_clients_have_the_same_methods(self):
-        for name in ("InstaVM", "Vms", "ApiKeys", "ExecutionStream"):
+        for name in ("InstaVM", "Vms", "Files", "ApiKeys", "ExecutionStream"):
             blocking, asynchronous = (
                 {method.removeprefix("a") if method == "aclose" else method for method in vars(kind) if method[0] != "_"}
                 for kind in (getattr(instavm, name), getattr(instavm, f"Async{name}"))

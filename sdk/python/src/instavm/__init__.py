@@ -8,10 +8,12 @@
 
 from ._async.api_keys import AsyncApiKeys
 from ._async.client import AsyncInstaVM
+from ._async.files import AsyncFiles
 from ._async.stream import AsyncExecutionStream
 from ._async.vms import AsyncVms
 from ._sync.api_keys import ApiKeys
 from ._sync.client import InstaVM
+from ._sync.files import Files
 from ._sync.stream import ExecutionStream
 from ._sync.vms import Vms
 from .events import DisplayEvent, ExecutionEvent, ExitEvent, OutputEvent
@@ -34,6 +36,7 @@ from .exceptions import (
 from .records import (
     ApiKey,
     CurrentUser,
+    FileInfo,
     Health,
     KilledSession,
     Record,
@@ -43,6 +46,7 @@ from .records import (
     SessionUsage,
     Task,
     Vm,
+    WrittenFile,
 )
 from .results import CodeError, Display, DownloadedFile, ExecutionResult, TaskResult, UploadedFile
 from .version import __version__
@@ -52,6 +56,7 @@ __all__ = [
     "ApiKeys",
     "AsyncApiKeys",
     "AsyncExecutionStream",
+    "AsyncFiles",
     "AsyncInstaVM",
     "AsyncVms",
     "AuthenticationError",
@@ -67,7 +72,9 @@ __all__ = [
     "ExecutionResult",
     "ExecutionStream",
     "ExitEvent",
+    "FileInfo",
     "FileMissingError",
+    "Files",
     "ForbiddenError",
     "Health",
     "InstaVM",
@@ -91,5 +98,6 @@ __all__ = [
     "UploadedFile",
     "Vm",
     "Vms",
+    "WrittenFile",
     "__version__",
 ]

@@ -29,10 +29,10 @@ class Call:
     json: Any = None
     #: Sent as a form.
     form: Mapping[str, str] | None = None
-    #: Opens the file that goes with the form; called for each try.
+    #: Opens the file that goes with the form, or is the body when there is none; called for each try.
     open_file: Callable[[], IO[bytes]] | None = None
-    #: An answer other than JSON that is asked for.
-    accept: str = "application/json"
+    #: What is asked for in a special way.
+    headers: Mapping[str, str] | None = None
 
     @property
     def is_repeatable(self) -> bool:

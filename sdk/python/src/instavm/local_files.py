@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import IO
@@ -37,13 +38,14 @@ def files_under(directory: Path) -> Iterator[tuple[Path, str]]:
                 yield path, path.relative_to(directory).as_posix()
 
 
-def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
-    """The file is there with all of its content, or is as it was."""
+@contextmanager
+def whole_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+    """A file to write to. At the end of the block it is there with all of its content; if that fails, all is as it was."""
     target = Path(path)
     handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     try:
         with open(handle, "wb") as file:
-            file.write(content)
+            yield file
         # mkstemp lets nobody else read; a download is a file like any other.
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, target)

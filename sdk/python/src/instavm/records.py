@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 __all__ = [
     "ApiKey",
     "CurrentUser",
+    "FileInfo",
     "Health",
     "KilledSession",
     "Record",
@@ -16,6 +17,7 @@ __all__ = [
     "SessionUsage",
     "Task",
     "Vm",
+    "WrittenFile",
 ]
 
 
@@ -171,6 +173,40 @@ class CurrentUser(Record):
     email: str | None
     is_verified: bool
     role: str
+
+
+class FileInfo(Record):
+    """What is known of one file of a VM."""
+
+    __slots__ = ()
+
+    #: Without its directory; U+FFFD stands for what is not UTF-8.
+    name: str
+    #: The name's bytes as base64, when they are not UTF-8.
+    raw_name: str | None
+    #: file, directory, symlink or other.
+    type: str
+    #: Bytes.
+    size: int
+    #: Octal digits, such as "0644".
+    mode: str
+    uid: int
+    gid: int
+    user: str | None
+    group: str | None
+    modified_at: str
+    link_target: str | None
+
+
+class WrittenFile(Record):
+    """A file that is in the VM now."""
+
+    __slots__ = ()
+
+    #: Absolute, inside the VM.
+    path: str
+    #: Bytes.
+    size: int
 
 
 class Health(Record):

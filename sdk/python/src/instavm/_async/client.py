@@ -13,12 +13,13 @@ import httpx
 
 from ..calls import Call, segment
 from ..events import text_of
-from ..exceptions import DeadlineError, InstaVMError, SessionError
-from ..local_files import Source, files_under, opener, write_whole
+from ..exceptions import ConflictError, DeadlineError, InstaVMError, SessionError
+from ..local_files import Source, files_under, opener
 from ..records import CurrentUser, Health, KilledSession, Sandbox, Session, SessionStatus, SessionUsage, Task
 from ..results import DownloadedFile, ExecutionResult, TaskResult, UploadedFile, task_result
 from ..settings import read_settings
 from .api_keys import AsyncApiKeys
+from .files import TRANSFER_TIMEOUT_S, AsyncFiles
 from .stream import AsyncExecutionStream
 from .transport import AsyncTransport
 from .vms import START_TIMEOUT_S, AsyncVms
@@ -28,8 +29,9 @@ from .waiting import Lock, sleep
 EXECUTE_TIMEOUT_S = 60
 #: What an answer may take beyond that: the code's time is kept by the server, this is for the way.
 GRACE_S = 10
-#: How long a file may take either way, in seconds.
-TRANSFER_TIMEOUT_S = 600.0
+
+#: Asks for a stream of events.
+EVENTS = {"accept": "text/event-stream"}
 
 Language = Literal["python", "bash"] | str
 
@@ -79,6 +81,7 @@ class AsyncInstaVM:
         self._starting = Lock()
         self._transport = AsyncTransport(settings, max_retries)
         self.vms = AsyncVms(self._transport, request_timeout)
+        self.files = AsyncFiles(self._transport, self._vm_id, request_timeout)
         self.api_keys = AsyncApiKeys(self._transport, request_timeout)
 
     def __repr__(self) -> str:
@@ -149,7 +152,7 @@ class AsyncInstaVM:
         """As `execute`, but what the code prints and displays comes as events while it runs; the last one is its exit."""
 
         async def open_response() -> httpx.Response:
-            call = await self._execute_call("/execute", command, language, timeout, "text/event-stream")
+            call = await self._execute_call("/execute", command, language, timeout, EVENTS)
             return await self._transport.open(call)
 
         return AsyncExecutionStream(open_response, (timeout or EXECUTE_TIMEOUT_S) + GRACE_S)
@@ -219,16 +222,16 @@ class AsyncInstaVM:
         local_path: str | PathLike[str] | None = None,
         timeout: float = TRANSFER_TIMEOUT_S,
     ) -> DownloadedFile:
-        """Reads a file of the VM: into `local_path`, or without it into `content` of the answer."""
+        """Reads a file of the VM: into `local_path`, of any size in little memory, or without it into `content`."""
+        file = DownloadedFile(status="success", filename=filename)
+        if local_path is not None:
+            size = await self.files.download(filename, local_path, timeout)
+            file.update(local_path=str(local_path), size=size)
+            return file
         form = {"filename": filename, "session_id": await self._started()}
         answer = await self._transport.call(Call("POST", "/download", timeout, form=form))
         content = b64decode(answer["content"])
-        file = DownloadedFile(status="success", filename=filename, size=len(content))
-        if local_path is None:
-            file["content"] = content
-        else:
-            write_whole(local_path, content)
-            file["local_path"] = str(local_path)
+        file.update(content=content, size=len(content))
         return file
 
     async def get_session_info(self, session_id: str | None = None) -> Session:
@@ -274,7 +277,7 @@ class AsyncInstaVM:
         return UploadedFile(await self._transport.call(call))
 
     async def _execute_call(
-        self, path: str, command: str, language: Language | None, timeout: float | None, accept: str = "application/json"
+        self, path: str, command: str, language: Language | None, timeout: float | None, headers: Mapping[str, str] | None = None
     ) -> Call:
         wanted = {
             "command": command,
@@ -284,7 +287,15 @@ class AsyncInstaVM:
         }
         body = {name: value for name, value in wanted.items() if value is not None}
         timeout_s = (timeout or EXECUTE_TIMEOUT_S) + GRACE_S
-        return Call("POST", path, timeout_s, json=body, accept=accept)
+        return Call("POST", path, timeout_s, json=body, headers=headers)
+
+    async def _vm_id(self) -> str:
+        """The session's VM of now: another one when the one before was lost."""
+        session_id = await self._started()
+        session = await self.get_session_info(session_id)
+        if session.vm_id is None:
+            raise ConflictError(f"Session {session_id} has no VM now.", next="Call execute(): it starts one.")
+        return session.vm_id
 
     async def _started(self) -> str:
         async with self._starting:

@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator, Awaitable, Callable
 from sys import maxsize
 from time import monotonic
-from typing import Any
+from typing import IO, Any, TypeVar
 
 import httpx
 
@@ -17,6 +18,10 @@ from .waiting import sleep
 CONNECT_TIMEOUT_S = 10.0
 #: What is kept of an answer that is an error, in bytes.
 MAX_ERROR_BYTES = 1024 * 1024
+#: What is read of a file at once, in bytes.
+PIECE_BYTES = 256 * 1024
+
+Answer = TypeVar("Answer")
 
 
 class AsyncTransport:
@@ -26,33 +31,34 @@ class AsyncTransport:
         self._settings = settings
         self._max_retries = max_retries
         self._http = httpx.AsyncClient(
-            headers={"x-api-key": settings.api_key, "user-agent": f"instavm-python/{__version__}"},
+            headers={
+                "accept": "application/json",
+                "user-agent": f"instavm-python/{__version__}",
+                "x-api-key": settings.api_key,
+            },
             trust_env=not settings.is_local,
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=20, keepalive_expiry=30),
         )
 
     async def call(self, call: Call) -> Any:
         """The JSON of the answer. Raises InstaVMError."""
-        deadline = monotonic() + call.timeout_s
-        attempt = 0
-        while True:
-            try:
-                return await self._try(call, deadline)
-            except InstaVMError as error:
-                pause = pause_before(attempt, error)
-                is_last = attempt >= self._max_retries or monotonic() + pause >= deadline
-                if is_last or not may_repeat(call, error):
-                    raise
-            attempt += 1
-            await sleep(pause)
+        return await self._repeatedly(call, lambda deadline: self._answer(call, deadline))
 
     async def open(self, call: Call) -> httpx.Response:
-        """The answer, a success, with its body unread; the caller closes it. Not tried again."""
-        response = await self._send(call, monotonic() + call.timeout_s)
-        if response.is_success:
-            return response
+        """The answer, a success, with its body unread; the caller closes it."""
+        return await self._repeatedly(call, lambda deadline: self._opened(call, deadline))
+
+    async def pieces(self, call: Call) -> AsyncIterator[bytes]:
+        """The bytes of the answer as they come."""
+        deadline = monotonic() + call.timeout_s
+        response = await self.open(call)
         try:
-            raise await self._error_of(response, call, monotonic() + CONNECT_TIMEOUT_S)
+            async for piece in response.aiter_bytes():
+                yield piece
+                if monotonic() > deadline:
+                    raise self._too_late(call)
+        except httpx.HTTPError as cause:
+            raise self._failure(call, cause) from cause
         finally:
             await response.aclose()
 
@@ -60,11 +66,23 @@ class AsyncTransport:
         """Ends all connections."""
         await self._http.aclose()
 
-    async def _try(self, call: Call, deadline: float) -> Any:
-        response = await self._send(call, deadline)
+    async def _repeatedly(self, call: Call, attempt: Callable[[float], Awaitable[Answer]]) -> Answer:
+        deadline = monotonic() + call.timeout_s
+        failures = 0
+        while True:
+            try:
+                return await attempt(deadline)
+            except InstaVMError as error:
+                pause = pause_before(failures, error)
+                is_last = failures >= self._max_retries or monotonic() + pause >= deadline
+                if is_last or not may_repeat(call, error):
+                    raise
+            failures += 1
+            await sleep(pause)
+
+    async def _answer(self, call: Call, deadline: float) -> Any:
+        response = await self._opened(call, deadline)
         try:
-            if not response.is_success:
-                raise await self._error_of(response, call, deadline)
             body = await self._read(response, call, deadline)
         finally:
             await response.aclose()
@@ -77,6 +95,15 @@ class AsyncTransport:
                 status=response.status_code,
                 next="Check the base URL and what stands between client and server.",
             ) from cause
+
+    async def _opened(self, call: Call, deadline: float) -> httpx.Response:
+        response = await self._send(call, deadline)
+        if response.is_success:
+            return response
+        try:
+            raise await self._error_of(response, call, deadline)
+        finally:
+            await response.aclose()
 
     async def _send(self, call: Call, deadline: float) -> httpx.Response:
         if self._http.is_closed:
@@ -91,8 +118,9 @@ class AsyncTransport:
                 params=call.params,
                 json=call.json,
                 data=call.form,
-                files=None if opened is None else {"file": ("file", opened)},
-                headers={"accept": call.accept},
+                files={"file": ("file", opened)} if opened is not None and call.form is not None else None,
+                content=pieces_of(opened) if opened is not None and call.form is None else None,
+                headers=call.headers,
                 timeout=httpx.Timeout(left_s, connect=min(left_s, CONNECT_TIMEOUT_S)),
             )
             return await self._http.send(request, stream=True)
@@ -136,6 +164,12 @@ class AsyncTransport:
 
     def _too_late(self, call: Call) -> DeadlineError:
         return DeadlineError(f"{self._settings.base_url} did not answer {call} within {call.timeout_s:g} s.")
+
+
+async def pieces_of(file: IO[bytes]) -> AsyncIterator[bytes]:
+    """A file's bytes, so many at a time."""
+    while piece := file.read(PIECE_BYTES):
+        yield piece
 
 
 def _seconds(header: str | None) -> float | None:

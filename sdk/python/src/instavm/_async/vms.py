@@ -5,6 +5,7 @@ from typing import Any
 
 from ..calls import Call, segment
 from ..records import Record, Vm
+from .files import AsyncFiles
 from .transport import AsyncTransport
 
 #: How long a VM may take to start, in seconds.
@@ -48,3 +49,11 @@ class AsyncVms:
     async def delete(self, vm_id: str) -> Record:
         """Ends a VM and its session."""
         return Record(await self._transport.call(Call("DELETE", f"/v1/vms/{segment(vm_id)}", self._timeout_s)))
+
+    def files(self, vm_id: str) -> AsyncFiles:
+        """The files of a VM."""
+
+        async def same() -> str:
+            return vm_id
+
+        return AsyncFiles(self._transport, same, self._timeout_s)

@@ -14,12 +14,13 @@ import httpx
 
 from ..calls import Call, segment
 from ..events import text_of
-from ..exceptions import DeadlineError, InstaVMError, SessionError
-from ..local_files import Source, files_under, opener, write_whole
+from ..exceptions import ConflictError, DeadlineError, InstaVMError, SessionError
+from ..local_files import Source, files_under, opener
 from ..records import CurrentUser, Health, KilledSession, Sandbox, Session, SessionStatus, SessionUsage, Task
 from ..results import DownloadedFile, ExecutionResult, TaskResult, UploadedFile, task_result
 from ..settings import read_settings
 from .api_keys import ApiKeys
+from .files import TRANSFER_TIMEOUT_S, Files
 from .stream import ExecutionStream
 from .transport import Transport
 from .vms import START_TIMEOUT_S, Vms
@@ -29,8 +30,9 @@ from .waiting import Lock, sleep
 EXECUTE_TIMEOUT_S = 60
 #: What an answer may take beyond that: the code's time is kept by the server, this is for the way.
 GRACE_S = 10
-#: How long a file may take either way, in seconds.
-TRANSFER_TIMEOUT_S = 600.0
+
+#: Asks for a stream of events.
+EVENTS = {"accept": "text/event-stream"}
 
 Language = Literal["python", "bash"] | str
 
@@ -80,6 +82,7 @@ class InstaVM:
         self._starting = Lock()
         self._transport = Transport(settings, max_retries)
         self.vms = Vms(self._transport, request_timeout)
+        self.files = Files(self._transport, self._vm_id, request_timeout)
         self.api_keys = ApiKeys(self._transport, request_timeout)
 
     def __repr__(self) -> str:
@@ -150,7 +153,7 @@ class InstaVM:
         """As `execute`, but what the code prints and displays comes as events while it runs; the last one is its exit."""
 
         def open_response() -> httpx.Response:
-            call = self._execute_call("/execute", command, language, timeout, "text/event-stream")
+            call = self._execute_call("/execute", command, language, timeout, EVENTS)
             return self._transport.open(call)
 
         return ExecutionStream(open_response, (timeout or EXECUTE_TIMEOUT_S) + GRACE_S)
@@ -220,16 +223,16 @@ class InstaVM:
         local_path: str | PathLike[str] | None = None,
         timeout: float = TRANSFER_TIMEOUT_S,
     ) -> DownloadedFile:
-        """Reads a file of the VM: into `local_path`, or without it into `content` of the answer."""
+        """Reads a file of the VM: into `local_path`, of any size in little memory, or without it into `content`."""
+        file = DownloadedFile(status="success", filename=filename)
+        if local_path is not None:
+            size = self.files.download(filename, local_path, timeout)
+            file.update(local_path=str(local_path), size=size)
+            return file
         form = {"filename": filename, "session_id": self._started()}
         answer = self._transport.call(Call("POST", "/download", timeout, form=form))
         content = b64decode(answer["content"])
-        file = DownloadedFile(status="success", filename=filename, size=len(content))
-        if local_path is None:
-            file["content"] = content
-        else:
-            write_whole(local_path, content)
-            file["local_path"] = str(local_path)
+        file.update(content=content, size=len(content))
         return file
 
     def get_session_info(self, session_id: str | None = None) -> Session:
@@ -275,7 +278,7 @@ class InstaVM:
         return UploadedFile(self._transport.call(call))
 
     def _execute_call(
-        self, path: str, command: str, language: Language | None, timeout: float | None, accept: str = "application/json"
+        self, path: str, command: str, language: Language | None, timeout: float | None, headers: Mapping[str, str] | None = None
     ) -> Call:
         wanted = {
             "command": command,
@@ -285,7 +288,15 @@ class InstaVM:
         }
         body = {name: value for name, value in wanted.items() if value is not None}
         timeout_s = (timeout or EXECUTE_TIMEOUT_S) + GRACE_S
-        return Call("POST", path, timeout_s, json=body, accept=accept)
+        return Call("POST", path, timeout_s, json=body, headers=headers)
+
+    def _vm_id(self) -> str:
+        """The session's VM of now: another one when the one before was lost."""
+        session_id = self._started()
+        session = self.get_session_info(session_id)
+        if session.vm_id is None:
+            raise ConflictError(f"Session {session_id} has no VM now.", next="Call execute(): it starts one.")
+        return session.vm_id
 
     def _started(self) -> str:
         with self._starting:

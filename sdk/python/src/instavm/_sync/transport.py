@@ -2,9 +2,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Callable
 from sys import maxsize
 from time import monotonic
-from typing import Any
+from typing import IO, Any, TypeVar
 
 import httpx
 
@@ -18,6 +19,10 @@ from .waiting import sleep
 CONNECT_TIMEOUT_S = 10.0
 #: What is kept of an answer that is an error, in bytes.
 MAX_ERROR_BYTES = 1024 * 1024
+#: What is read of a file at once, in bytes.
+PIECE_BYTES = 256 * 1024
+
+Answer = TypeVar("Answer")
 
 
 class Transport:
@@ -27,33 +32,34 @@ class Transport:
         self._settings = settings
         self._max_retries = max_retries
         self._http = httpx.Client(
-            headers={"x-api-key": settings.api_key, "user-agent": f"instavm-python/{__version__}"},
+            headers={
+                "accept": "application/json",
+                "user-agent": f"instavm-python/{__version__}",
+                "x-api-key": settings.api_key,
+            },
             trust_env=not settings.is_local,
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=20, keepalive_expiry=30),
         )
 
     def call(self, call: Call) -> Any:
         """The JSON of the answer. Raises InstaVMError."""
-        deadline = monotonic() + call.timeout_s
-        attempt = 0
-        while True:
-            try:
-                return self._try(call, deadline)
-            except InstaVMError as error:
-                pause = pause_before(attempt, error)
-                is_last = attempt >= self._max_retries or monotonic() + pause >= deadline
-                if is_last or not may_repeat(call, error):
-                    raise
-            attempt += 1
-            sleep(pause)
+        return self._repeatedly(call, lambda deadline: self._answer(call, deadline))
 
     def open(self, call: Call) -> httpx.Response:
-        """The answer, a success, with its body unread; the caller closes it. Not tried again."""
-        response = self._send(call, monotonic() + call.timeout_s)
-        if response.is_success:
-            return response
+        """The answer, a success, with its body unread; the caller closes it."""
+        return self._repeatedly(call, lambda deadline: self._opened(call, deadline))
+
+    def pieces(self, call: Call) -> Iterator[bytes]:
+        """The bytes of the answer as they come."""
+        deadline = monotonic() + call.timeout_s
+        response = self.open(call)
         try:
-            raise self._error_of(response, call, monotonic() + CONNECT_TIMEOUT_S)
+            for piece in response.iter_bytes():
+                yield piece
+                if monotonic() > deadline:
+                    raise self._too_late(call)
+        except httpx.HTTPError as cause:
+            raise self._failure(call, cause) from cause
         finally:
             response.close()
 
@@ -61,11 +67,23 @@ class Transport:
         """Ends all connections."""
         self._http.close()
 
-    def _try(self, call: Call, deadline: float) -> Any:
-        response = self._send(call, deadline)
+    def _repeatedly(self, call: Call, attempt: Callable[[float], Answer]) -> Answer:
+        deadline = monotonic() + call.timeout_s
+        failures = 0
+        while True:
+            try:
+                return attempt(deadline)
+            except InstaVMError as error:
+                pause = pause_before(failures, error)
+                is_last = failures >= self._max_retries or monotonic() + pause >= deadline
+                if is_last or not may_repeat(call, error):
+                    raise
+            failures += 1
+            sleep(pause)
+
+    def _answer(self, call: Call, deadline: float) -> Any:
+        response = self._opened(call, deadline)
         try:
-            if not response.is_success:
-                raise self._error_of(response, call, deadline)
             body = self._read(response, call, deadline)
         finally:
             response.close()
@@ -78,6 +96,15 @@ class Transport:
                 status=response.status_code,
                 next="Check the base URL and what stands between client and server.",
             ) from cause
+
+    def _opened(self, call: Call, deadline: float) -> httpx.Response:
+        response = self._send(call, deadline)
+        if response.is_success:
+            return response
+        try:
+            raise self._error_of(response, call, deadline)
+        finally:
+            response.close()
 
     def _send(self, call: Call, deadline: float) -> httpx.Response:
         if self._http.is_closed:
@@ -92,8 +119,9 @@ class Transport:
                 params=call.params,
                 json=call.json,
                 data=call.form,
-                files=None if opened is None else {"file": ("file", opened)},
-                headers={"accept": call.accept},
+                files={"file": ("file", opened)} if opened is not None and call.form is not None else None,
+                content=pieces_of(opened) if opened is not None and call.form is None else None,
+                headers=call.headers,
                 timeout=httpx.Timeout(left_s, connect=min(left_s, CONNECT_TIMEOUT_S)),
             )
             return self._http.send(request, stream=True)
@@ -137,6 +165,12 @@ class Transport:
 
     def _too_late(self, call: Call) -> DeadlineError:
         return DeadlineError(f"{self._settings.base_url} did not answer {call} within {call.timeout_s:g} s.")
+
+
+def pieces_of(file: IO[bytes]) -> Iterator[bytes]:
+    """A file's bytes, so many at a time."""
+    while piece := file.read(PIECE_BYTES):
+        yield piece
 
 
 def _seconds(header: str | None) -> float | None:

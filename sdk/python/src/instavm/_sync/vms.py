@@ -6,6 +6,7 @@ from typing import Any
 
 from ..calls import Call, segment
 from ..records import Record, Vm
+from .files import Files
 from .transport import Transport
 
 #: How long a VM may take to start, in seconds.
@@ -49,3 +50,11 @@ class Vms:
     def delete(self, vm_id: str) -> Record:
         """Ends a VM and its session."""
         return Record(self._transport.call(Call("DELETE", f"/v1/vms/{segment(vm_id)}", self._timeout_s)))
+
+    def files(self, vm_id: str) -> Files:
+        """The files of a VM."""
+
+        def same() -> str:
+            return vm_id
+
+        return Files(self._transport, same, self._timeout_s)
