@@ -194,6 +194,29 @@ describe("the SQLite file", () => {
     });
   });
 
+  it("lists thousands of records while other work goes on", async () => {
+    const path = freshPath();
+    await using store = await openStore({ path });
+    const key = await store.keys.insert({ ...aKey, hash: "h" });
+    behind(path, (database) =>
+      database.exec(`
+        with recursive many (n) as (select 1 union all select n + 1 from many where n < 5000)
+        insert into sessions (session_id, key_id, vcpu_count, memory_mib, env_json, metadata_json, lifetime_s,
+          created_at_ms, expires_at_ms)
+        select printf('00000000-0000-4000-8000-%012d', n), ${key.keyId}, 2, 512, '{}', '{"n":1}', 300, n, n + 1 from many`),
+    );
+    let turns = 0;
+    const other = setInterval(() => (turns += 1), 1);
+    try {
+      const listed = await store.sessions.listByKey(key.keyId, { limit: 10_000, liveOnly: true });
+      expect(listed).toHaveLength(5000);
+      expect(listed[0]?.session.createdAtMs).toBe(5000);
+      expect(turns).toBeGreaterThan(10);
+    } finally {
+      clearInterval(other);
+    }
+  });
+
   it("is not opened with a signal that has fired", async () => {
     const path = freshPath();
     const reason = new TypeError("stop");

@@ -3,6 +3,7 @@ import type { RecordedUsage, SessionChange, SessionRecord, SessionRecords, Usage
 import type { Kysely, Transaction } from "kysely";
 import type { Guarded } from "./guarded.ts";
 import { readSession, readSessionWithVm, readVm, sessionRowOf, vmRowOf } from "./rows.ts";
+import { readRows } from "./read-rows.ts";
 import type { Tables } from "./tables.ts";
 
 /** The port's sessions over tables of any dialect. */
@@ -37,13 +38,13 @@ export function sessionRecords(db: Kysely<Tables>, guarded: Guarded): SessionRec
           .orderBy("sessions.session_id")
           .limit(limit)
           .execute();
-        return rows.map(readSessionWithVm);
+        return readRows(rows, readSessionWithVm);
       }),
 
     listLive: () =>
       guarded(async () => {
         const rows = await db.selectFrom("sessions").selectAll().where("ended_at_ms", "is", null).execute();
-        return rows.map(readSession);
+        return readRows(rows, readSession);
       }),
 
     assign: (sessionId, vm) =>

@@ -3,6 +3,7 @@ import { type VmRecords, type VmStatus, vmStatuses, vmTransitions } from "@insta
 import type { Kysely, Selectable } from "kysely";
 import type { Guarded } from "./guarded.ts";
 import { readVm, readVmWithSession } from "./rows.ts";
+import { readRows } from "./read-rows.ts";
 import type { Tables, VmRow } from "./tables.ts";
 
 /** The port's VMs over tables of any dialect. */
@@ -28,13 +29,13 @@ export function vmRecords(db: Kysely<Tables>, guarded: Guarded): VmRecords {
           .orderBy("vms.vm_id")
           .limit(limit)
           .execute();
-        return rows.map(readVmWithSession);
+        return readRows(rows, readVmWithSession);
       }),
 
     listLive: () =>
       guarded(async () => {
         const rows = await db.selectFrom("vms").selectAll().where("ended_at_ms", "is", null).execute();
-        return rows.map(readVm);
+        return readRows(rows, readVm);
       }),
 
     setStatus: (...[vmId, status, atMs, reason]) =>
