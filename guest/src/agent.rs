@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Semaphore;
 
 use crate::calls::pieces::MAX_TRANSFERS;
+use crate::calls::watch::MAX_WATCHES;
 use crate::calls::{
-    background, contexts, directory, exec, figures, files, identity, run_code, tree,
+    background, contexts, directory, exec, figures, files, identity, run_code, tree, watch,
 };
 use crate::code::CodeBudget;
 use crate::context::interpreter::Driver;
@@ -54,6 +55,8 @@ pub struct Agent {
     pub code_budget: Arc<CodeBudget>,
     /// Bounds the calls that move bytes between files and the host.
     pub transfers: Semaphore,
+    /// Bounds the watches.
+    pub watches: Semaphore,
     /// Processes that outlive their calls.
     pub processes: Arc<Processes>,
     installed: Mutex<Variables>,
@@ -82,6 +85,7 @@ impl Agent {
             contexts: Contexts::default(),
             code_budget: Arc::new(CodeBudget::for_this_machine()),
             transfers: Semaphore::new(MAX_TRANSFERS),
+            watches: Semaphore::new(MAX_WATCHES),
             processes: Arc::default(),
             installed: Mutex::default(),
             boot_id,
@@ -241,10 +245,8 @@ impl Agent {
             open::Call::WriteTree(request) => {
                 Outcome::TreeWritten(tree::write(self, call, request).await?)
             }
-            open::Call::WatchFiles(_) => {
-                return Err(CallError::unsupported(
-                    "a call that this agent knows by name only",
-                ));
+            open::Call::WatchFiles(request) => {
+                Outcome::WatchEnded(watch::watch(self, call, request).await?)
             }
             open::Call::Ping(_)
             | open::Call::SetClock(_)

@@ -10,3 +10,4 @@ pub mod identity;
 pub mod pieces;
 pub mod run_code;
 pub mod tree;
+pub mod watch;

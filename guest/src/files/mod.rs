@@ -13,4 +13,5 @@ pub mod owner;
 pub mod remove;
 pub mod tar;
 pub mod unpack;
+pub mod watch;
 pub mod work;
