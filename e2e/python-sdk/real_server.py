@@ -26,7 +26,8 @@ print('printed')
 class OneSession(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.client = cls.enterClassContext(InstaVM(env={"NAME": "grün"}, timeout=1200))
+        cls.client = InstaVM(env={"NAME": "grün"}, timeout=1200)
+        cls.addClassCleanup(cls.client.close)
 
     def test_state_and_files_stay_from_call_to_call(self):
         self.client.execute("kept = 41")

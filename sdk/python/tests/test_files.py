@@ -103,7 +103,9 @@ def entry(name, **fields):
 
 class FilesOfTheVm(FilesTest):
     def open(self, answers):
-        server = self.enterContext(ScriptedServer({**SESSION_READ, **answers}))
+        server = ScriptedServer({**SESSION_READ, **answers})
+        self.addCleanup(server.__exit__)
+        server.__enter__()
         return server, self.client(server).files
 
     def test_bytes_are_read_whole_or_in_part(self):

@@ -59,6 +59,12 @@ class Notebooks(unittest.TestCase):
         self.assertIn("oh", bundle["text/html"])
         self.assertNotIn("<b>", bundle["text/html"])
 
+    def test_at_a_prompt_of_ipython_the_text_is_shown(self):
+        shown = []
+        printer = type("Printer", (), {"text": shown.append})
+        ExecutionResult(RESULT)._repr_pretty_(printer, False)
+        self.assertEqual(shown, ["42\n"])
+
     def test_html_of_the_vm_cannot_reach_the_notebook(self):
         html = self.bundle(results=[form("text/html", "<script>\"'alert(1)</script>")])["text/html"]
         self.assertIn('<iframe sandbox="allow-scripts"', html)

@@ -89,10 +89,15 @@ class ExecutionResult(Record):
         raise ExecutionError(_failure_of(self), result=self, code="timeout" if self.get("timed_out") else None)
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
-        text = self["stdout"] + self["stderr"]
-        if self["exit_code"] != 0:
-            text += f"\n[exit code {self['exit_code']}]"
-        return {"text/plain": text, "text/html": self._html()}
+        return {"text/plain": self._text(), "text/html": self._html()}
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        # IPython takes this as the text of a dict, whatever the bundle says.
+        printer.text(self._text())
+
+    def _text(self) -> str:
+        text: str = self["stdout"] + self["stderr"]
+        return text if self["exit_code"] == 0 else f"{text}\n[exit code {self['exit_code']}]"
 
     def _html(self) -> str:
         shown = [display.forms for display in self.displays]
