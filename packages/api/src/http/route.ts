@@ -174,7 +174,9 @@ function readCall<P extends Schema, Q extends Schema, B extends Schema>(
 ): Call<P, Q, B> {
   const { request } = exchange;
   const place = readPlace(operation, request);
-  return { ...place, body: validate(operation.body, request.body ?? {}, "body"), signal, exchange };
+  // None at all is an empty object; `null` is none.
+  const sent: unknown = request.body === undefined ? {} : request.body;
+  return { ...place, body: validate(operation.body, sent, "body"), signal, exchange };
 }
 
 function readPlace<P extends Schema, Q extends Schema>(
