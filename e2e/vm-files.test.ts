@@ -132,7 +132,9 @@ test("directories are made, listed in pages, moved and removed", async () => {
 
 test("a large file goes both ways in constant memory of the server", { timeout: 600_000 }, async () => {
   await using files = await VmFiles.open();
-  await files.put("/srv/warm", "x");
+  // A fresh server's heap grows once, by some tens of MiB, before its garbage is first collected.
+  await files.put("/srv/warm", new Uint8Array(32 * mib));
+  await (await files.call("", { path: "/srv/warm" })).arrayBuffer();
   const piece = randomBytes(mib);
   const pieces = 256;
   const hash = createHash("sha256");
@@ -161,6 +163,47 @@ test("a large file goes both ways in constant memory of the server", { timeout: 
   clearInterval(watching);
   expect(back.digest("hex")).toBe(digest);
   expect(peak - before).toBeLessThan(64);
+});
+
+test("trees go both ways as tar, and no entry leaves the directory", async () => {
+  await using files = await VmFiles.open();
+  await files.session.bash(
+    "mkdir -p /srv/in/sub && echo one > /srv/in/a && ln -s /etc/passwd /srv/in/sub/link && chmod 700 /srv/in/a",
+  );
+  const tar = new Uint8Array(await (await files.call("/tar", { path: "/srv/in" })).arrayBuffer());
+  const written = await files.json("/tar", { path: "/srv/out" }, { method: "PUT", body: tar });
+  expect(written).toMatchObject({ size: 4, skipped: 0 });
+  const seen = await files.session.bash("cd /srv/out && cat a && stat -c %a a && readlink sub/link");
+  expect(seen.stdout).toBe("one\n700\n/etc/passwd\n");
+  const made = await files.session.bash(
+    "cd /tmp && echo evil > e && tar -P -cf /srv/evil.tar --transform 's,^e$,../../evil,' e",
+  );
+  expect(made.exitCode).toBe(0);
+  const evil = new Uint8Array(await (await files.call("", { path: "/srv/evil.tar" })).arrayBuffer());
+  expect(await files.json("/tar", { path: "/srv/deep/er" }, { method: "PUT", body: evil })).toMatchObject({
+    code: "invalid",
+  });
+  expect((await files.call("/tar", { path: "/srv/none" })).status).toBe(404);
+});
+
+test("a watch tells what changes until its client leaves", async () => {
+  await using files = await VmFiles.open();
+  await files.session.bash("mkdir -p /srv/w/sub");
+  const leaving = new AbortController();
+  const answer = await files.call("/watch", { path: "/srv/w", recursive: "true" }, { signal: leaving.signal });
+  expect(answer.headers.get("content-type")).toContain("text/event-stream");
+  const reader = answer.body?.pipeThrough(new TextDecoderStream()).getReader();
+  let text = "";
+  const until = async (words: string): Promise<void> => {
+    while (!text.includes(words)) text += (await reader?.read())?.value ?? "";
+  };
+  await until('"type":"ready"');
+  await files.put("/srv/w/sub/f", "x");
+  await until('"path":"sub/f"');
+  await files.json("", { path: "/srv/w/sub/f" }, { method: "DELETE" });
+  await until('{"type":"removed","path":"sub/f","is_directory":false}');
+  leaving.abort();
+  expect((await files.session.bash("echo ok")).stdout).toBe("ok\n");
 });
 
 test("a client that leaves in the middle leaves nothing behind, and the next one is served", async () => {
