@@ -9,6 +9,9 @@ use crate::process::output::OutputFlow;
 use crate::process::pipe::PipeWriter;
 use crate::proto::{output, Display, Output};
 
+/// What a pipe holds. A longer request may have been read in part, and be why its reader is gone.
+const PIPE_BYTES: usize = 64 * 1024;
+
 /// One cell and the pipes of the interpreter that runs it.
 pub struct Conversation<'a> {
     /// The cell.
@@ -27,6 +30,8 @@ pub struct Conversation<'a> {
     pub displays: Displays,
     /// Length of the request once it is in the pipe.
     pub request_bytes: u64,
+    /// The pipe had no reader any more when a request came that it could hold.
+    pub was_refused: bool,
 }
 
 /// How the displays of a cell go.
@@ -44,8 +49,18 @@ impl Conversation<'_> {
     /// Sends the cell and passes on what it shows until it is over.
     pub async fn run(&mut self) -> Stop {
         self.send_kept().await;
-        let request = wire::execute(self.cell_id, self.cell.mode, self.cell.code.bytes());
+        let mut request = if self.cell.env.is_empty() {
+            Vec::new()
+        } else {
+            wire::environment(self.cell.env.iter())
+        };
+        request.extend(wire::execute(
+            self.cell_id,
+            self.cell.mode,
+            self.cell.code.bytes(),
+        ));
         if self.requests.write_all(&request).await.is_err() {
+            self.was_refused = request.len() <= PIPE_BYTES;
             return Stop::Broken("its pipe is closed".to_owned());
         }
         self.request_bytes = request.len() as u64;
@@ -93,7 +108,8 @@ impl Conversation<'_> {
     /// Whether the interpreter has taken anything of the request out of its pipe. (One that is killed between cells ends
     /// a little later than it is signalled, and a cell may come in between.)
     pub fn was_read(&self) -> bool {
-        self.request_bytes == 0 || self.requests.waiting_bytes() < self.request_bytes
+        !self.was_refused
+            && (self.request_bytes == 0 || self.requests.waiting_bytes() < self.request_bytes)
     }
 
     async fn show_whole(

@@ -33,6 +33,13 @@ pub fn execute(cell_id: u32, mode: Mode, code: &[u8]) -> Vec<u8> {
     message
 }
 
+/// Sets the environment of the next cell. Never answered.
+pub fn environment<'a>(env: impl ExactSizeIterator<Item = (&'a String, &'a String)>) -> Vec<u8> {
+    let mut body = vec![b'E'];
+    append_pairs(&mut body, env);
+    framed(&body)
+}
+
 /// Says that a cell may come soon. Never answered.
 pub const WAKE: [u8; 5] = [1, 0, 0, 0, b'W'];
 
@@ -42,22 +49,30 @@ pub fn activate<'a>(
     env: impl ExactSizeIterator<Item = (&'a String, &'a String)>,
 ) -> Vec<u8> {
     let mut body = vec![b'A'];
-    let mut append = |bytes: &[u8]| {
-        body.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
-        body.extend_from_slice(bytes);
-    };
-    append(seed);
-    let count = env.len() as u32;
-    let pairs: Vec<_> = env.collect();
-    body.extend_from_slice(&count.to_le_bytes());
+    append_bytes(&mut body, seed);
+    append_pairs(&mut body, env);
+    framed(&body)
+}
+
+fn append_bytes(body: &mut Vec<u8>, bytes: &[u8]) {
+    body.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
+    body.extend_from_slice(bytes);
+}
+
+fn append_pairs<'a>(
+    body: &mut Vec<u8>,
+    pairs: impl ExactSizeIterator<Item = (&'a String, &'a String)>,
+) {
+    body.extend_from_slice(&(pairs.len() as u32).to_le_bytes());
     for (name, value) in pairs {
-        for text in [name, value] {
-            body.extend_from_slice(&(text.len() as u32).to_le_bytes());
-            body.extend_from_slice(text.as_bytes());
-        }
+        append_bytes(body, name.as_bytes());
+        append_bytes(body, value.as_bytes());
     }
-    let mut message = (body.len() as u32).to_le_bytes().to_vec();
-    message.append(&mut body);
+}
+
+fn framed(body: &[u8]) -> Vec<u8> {
+    let mut message = Vec::with_capacity(LENGTH_BYTES + body.len());
+    append_bytes(&mut message, body);
     message
 }
 
@@ -614,5 +629,9 @@ mod tests {
             20, 0, 0, 0, b'A', 1, 0, 0, 0, 9, 1, 0, 0, 0, 1, 0, 0, 0, b'A', 1, 0, 0, 0, b'b',
         ];
         assert_eq!(activate(&[9], env.iter())[..], expected);
+        let expected = [
+            15, 0, 0, 0, b'E', 1, 0, 0, 0, 1, 0, 0, 0, b'A', 1, 0, 0, 0, b'b',
+        ];
+        assert_eq!(environment(env.iter())[..], expected);
     }
 }

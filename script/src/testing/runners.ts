@@ -33,12 +33,7 @@ export const runners: readonly Runner[] = [
     group: "quick",
     run: async () => tallyOfCargo(await runProgram(["cargo", "test", "--locked"], true)),
   },
-  {
-    name: "python",
-    group: "quick",
-    run: async () =>
-      tallyOfUnittest(await runProgram(["python3", "-B", "guest/interpreters/python/test_driver.py"], true)),
-  },
+  ...["python", "javascript", "bash"].map(driver),
   {
     name: "python-sdk",
     group: "quick",
@@ -47,6 +42,16 @@ export const runners: readonly Runner[] = [
   vitest("integration", "vm"),
   vitest("e2e", "vm"),
 ];
+
+/** The tests beside the driver of an interpreter. */
+function driver(name: string): Runner {
+  return {
+    name,
+    group: "quick",
+    run: async () =>
+      tallyOfUnittest(await runProgram(["python3", "-B", `guest/interpreters/${name}/test_driver.py`], true)),
+  };
+}
 
 function check(name: string, argv: readonly string[]): Runner {
   return {
