@@ -3,7 +3,7 @@ import { type Failure, FailureCode } from "@instavm/protocol/guest";
 import { guestProtocolError } from "./link-errors.ts";
 
 /** What a call is about: the same failure of the guest means something else for a file than for a context. */
-export type CallTopic = "vm" | "process" | "background" | "code" | "context" | "file";
+export type CallTopic = "vm" | "process" | "background" | "code" | "context" | "file" | "watch";
 
 interface Meaning {
   readonly code: ErrorCode;

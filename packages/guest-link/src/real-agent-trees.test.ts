@@ -105,6 +105,17 @@ describe("watches on the real agent", () => {
     await expect(session.ping()).resolves.toHaveProperty("agentVersion");
   });
 
+  it("are refused for what is missing, and for more directories than one watch takes", async () => {
+    await using session = await connect();
+    const first = async (path: string): Promise<unknown> => {
+      for await (const event of session.files.watch(path, { recursive: true, timeoutMs: 60_000 })) return event;
+      return undefined;
+    };
+    await expect(first("missing")).rejects.toMatchObject({ code: "file_not_found" });
+    await run("bash", ["-c", `mkdir -p ${inside("many")} && cd ${inside("many")} && seq 4200 | xargs mkdir`]);
+    await expect(first("many")).rejects.toMatchObject({ code: "limit_exceeded" });
+  });
+
   it("end with what they watch", async () => {
     await using session = await connect();
     await mkdir(inside("short"));

@@ -175,9 +175,10 @@ export class LinkedFiles implements AgentFiles {
     const { recursive = false, ...waiting } = options;
     const shape: CallShape = {
       subject: "watch files",
+      topic: "watch",
       accepts: ["fileEvent"],
+      inputFollows: false,
       windowBytes: eventWindowBytes,
-      ...fileTopic,
     };
     const call: OpenCall = { case: "watchFiles", value: { path: pathBytes(path), recursive } };
     const stream = this.#calls.open(call, shape, waiting);
