@@ -1,3 +1,4 @@
+import { readFile } from "node:fs/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { ProcessReader } from "@instavm/core";
 import { GuestLink } from "./agent-link.ts";
@@ -15,6 +16,11 @@ afterAll(async () => {
 });
 
 const connect = (): Promise<LinkedSession> => link.connect(agent.socketPath);
+
+const residentMib = async (pid: number): Promise<number> => {
+  const status = await readFile(`/proc/${pid}/status`, "utf8");
+  return Number(/VmRSS:\s+(\d+)/.exec(status)?.[1]) / 1024;
+};
 
 const readAll = async (reader: ProcessReader): Promise<{ stdout: string; stderr: string; dropped: number }> => {
   let [stdout, stderr, dropped] = ["", "", 0];
@@ -73,6 +79,24 @@ describe("background processes on the real agent", () => {
     expect(stdout).toHaveLength(1024 * 1024);
     expect(dropped).toBe(3_000_000 - 1024 * 1024);
   });
+
+  it("take no more memory of the agent, however much they print and nobody reads", async () => {
+    await using session = await connect();
+    const before = await residentMib(agent.pid);
+    const command = { script: "head -c 30000000 /dev/zero; head -c 30000000 /dev/zero >&2" };
+    const started = await Promise.all(Array.from({ length: 4 }, () => session.processes.start({ command })));
+    const stuck = session.processes.attach(started[0]?.processId ?? 0);
+    const ended = await Promise.all(
+      started.map(({ processId }) => session.processes.wait(processId, { timeoutMs: 60_000 })),
+    );
+    for (const process of ended) {
+      expect(process.outputBytes).toBe(60_000_000);
+      expect(process.outputBytes - process.outputStart).toBeLessThanOrEqual(1024 * 1024);
+    }
+    expect((await residentMib(agent.pid)) - before).toBeLessThan(24);
+    const { stdout, stderr, dropped } = await readAll(stuck);
+    expect(stdout.length + stderr.length + dropped).toBe(60_000_000);
+  }, 90_000);
 
   it("go on when their reader leaves, and end by a signal", async () => {
     await using session = await connect();
