@@ -25,7 +25,18 @@ def install(wheel: Path, directory: Path) -> Path:
     """The Python of a new virtual environment that has the wheel."""
     venv.create(directory, with_pip=False)
     python = directory / "bin" / "python"
-    run("-m", "pip", "--python", str(python), "install", "--quiet", "--no-index", "--find-links", str(FETCHED), str(wheel))
+    run(
+        "-m",
+        "pip",
+        "--python",
+        str(python),
+        "install",
+        "--quiet",
+        "--no-index",
+        "--find-links",
+        str(FETCHED),
+        str(wheel),
+    )
     return python
 
 

@@ -29,7 +29,10 @@ class Errors(ClientTest):
             (418, "a_code_of_a_newer_server", instavm.InvalidRequestError),
         ]
         for status, code, kind in expected:
-            with self.subTest(code), ScriptedServer({"POST /execute": [error(status, code, retry_after="7")]}) as server:
+            with (
+                self.subTest(code),
+                ScriptedServer({"POST /execute": [error(status, code, retry_after="7")]}) as server,
+            ):
                 with self.assertRaises(kind) as raised, self.client(server, max_retries=0) as client:
                     client.execute("1")
                 failure = raised.exception

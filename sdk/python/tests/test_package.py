@@ -44,13 +44,21 @@ class Package(unittest.TestCase):
         made = generate_sync.sync_modules()
         there = {path: path.read_text() for path in (generate_sync.PACKAGE / "_sync").glob("*.py")}
         self.assertEqual(there, made, "run: python3 sdk/python/generate_sync.py")
-        left = [text for text in made.values() if re.search(r"\b(await|asyncio|Async\w+|__a(enter|exit|iter|next)__)\b", text)]
+        left = [
+            text
+            for text in made.values()
+            if re.search(r"\b(await|asyncio|Async\w+|__a(enter|exit|iter|next)__)\b", text)
+        ]
         self.assertEqual(left, [])
 
     def test_both_clients_have_the_same_methods(self):
         for name in ("InstaVM", "Vms", "Files", "ApiKeys", "ExecutionStream"):
             blocking, asynchronous = (
-                {method.removeprefix("a") if method == "aclose" else method for method in vars(kind) if method[0] != "_"}
+                {
+                    method.removeprefix("a") if method == "aclose" else method
+                    for method in vars(kind)
+                    if method[0] != "_"
+                }
                 for kind in (getattr(instavm, name), getattr(instavm, f"Async{name}"))
             )
             self.assertEqual(blocking, asynchronous)
@@ -77,7 +85,9 @@ class Wheel(unittest.TestCase):
             with zipfile.ZipFile(wheel) as archive:
                 names = archive.namelist()
                 (metadata,) = (archive.read(name).decode() for name in names if name.endswith("/METADATA"))
-            self.assertEqual({name.partition("/")[0] for name in names}, {"instavm", f"instavm-{instavm.__version__}.dist-info"})
+            self.assertEqual(
+                {name.partition("/")[0] for name in names}, {"instavm", f"instavm-{instavm.__version__}.dist-info"}
+            )
             self.assertIn("instavm/py.typed", names)
             self.assertIn("License-Expression: Apache-2.0", metadata)
             self.assertTrue(any(name.endswith("/licenses/LICENSE") for name in names))
@@ -86,7 +96,9 @@ class Wheel(unittest.TestCase):
             python = install(wheel, directory / "venv")
             code = "import instavm, sys; print(instavm.__version__, sys.prefix in instavm.__file__)"
             environment = {"PATH": os.environ["PATH"]}
-            seen = subprocess.run([python, "-c", code], env=environment, text=True, capture_output=True, timeout=60, cwd=name)
+            seen = subprocess.run(
+                [python, "-c", code], env=environment, text=True, capture_output=True, timeout=60, cwd=name
+            )
             self.assertEqual((seen.stdout, seen.stderr), (f"{instavm.__version__} True\n", ""))
 
             (directory / "use.py").write_text(USE)

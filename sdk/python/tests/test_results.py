@@ -44,7 +44,9 @@ class Results(unittest.TestCase):
     def test_forms_of_one_thing_are_one_display(self):
         listed = [form("text/plain", "T"), form("text/html", "<b>"), form("text/plain", "5", 1, True)]
         displays = ExecutionResult({**RESULT, "results": listed}).displays
-        self.assertEqual([display.forms for display in displays], [{"text/plain": "T", "text/html": "<b>"}, {"text/plain": "5"}])
+        self.assertEqual(
+            [display.forms for display in displays], [{"text/plain": "T", "text/html": "<b>"}, {"text/plain": "5"}]
+        )
         self.assertEqual([display.is_result for display in displays], [False, True])
 
 
@@ -73,7 +75,11 @@ class Notebooks(unittest.TestCase):
         self.assertIn('srcdoc="&lt;script&gt;&quot;&#x27;alert(1)', html)
 
     def test_pictures_are_pictures(self):
-        shown = [form("image/png", PNG), form("image/svg+xml", "<svg onload='x'/>", 1), form("image/png", '"onload="x', 2)]
+        shown = [
+            form("image/png", PNG),
+            form("image/svg+xml", "<svg onload='x'/>", 1),
+            form("image/png", '"onload="x', 2),
+        ]
         html = self.bundle(results=shown)["text/html"]
         self.assertIn(f'<img src="data:image/png;base64,{PNG}">', html)
         self.assertIn('<img src="data:image/svg+xml;base64,PHN2Zy', html)

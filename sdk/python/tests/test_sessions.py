@@ -132,7 +132,13 @@ class Executions(ClientTest):
 
     def test_code_in_the_background_is_asked_for_until_it_has_ended(self):
         running = {"task_id": "t", "is_complete": False, "status": "running"}
-        ended = {"task_id": "t", "is_complete": True, "status": "completed", "exit_code": 0, "created_at": "2026-01-02T03:04:05Z"}
+        ended = {
+            "task_id": "t",
+            "is_complete": True,
+            "status": "completed",
+            "exit_code": 0,
+            "created_at": "2026-01-02T03:04:05Z",
+        }
         done = {**ended, "serialized_stdout": "out", "serialized_stderr": "err", "execution_time": 2.5, "cpu_time": 1.5}
         answers = {
             "POST /execute_async": [Answer(running)],

@@ -32,7 +32,10 @@ class Streams(ClientTest):
             may_end.wait(10)
             handler.wfile.write(EXIT.encode())
 
-        with ScriptedServer({"POST /execute": [events(OUT, then=wait_then_end)]}) as server, self.client(server) as client:
+        with (
+            ScriptedServer({"POST /execute": [events(OUT, then=wait_then_end)]}) as server,
+            self.client(server) as client,
+        ):
             running = client.stream("code")
             self.assertEqual(next(running).text, "grün\n")
             may_end.set()
@@ -61,7 +64,10 @@ class Streams(ClientTest):
         self.assertEqual(seen, ["grün\n", "5\n"])
 
     def test_what_fails_before_the_code_runs_is_an_ordinary_failure(self):
-        with ScriptedServer({"POST /execute": [error(404, "session_not_found")]}) as server, self.client(server) as client:
+        with (
+            ScriptedServer({"POST /execute": [error(404, "session_not_found")]}) as server,
+            self.client(server) as client,
+        ):
             with self.assertRaises(SessionError):
                 next(client.stream("code"))
 
@@ -90,6 +96,24 @@ class Streams(ClientTest):
             running._timeout_s = 0.2
             with self.assertRaises(TimeoutError):
                 next(running)
+
+    def test_the_time_that_a_reader_takes_is_its_own(self):
+        pieces = [OUT, OUT, EXIT]
+
+        def write_on(handler):
+            for piece in pieces:
+                handler.wfile.write(piece.encode())
+                handler.wfile.flush()
+                time.sleep(0.02)
+
+        with ScriptedServer({"POST /execute": [events(then=write_on)]}) as server, self.client(server) as client:
+            running = client.stream("code")
+            running._timeout_s = 0.25
+            types = []
+            for got in running:
+                types.append(got.type)
+                time.sleep(0.2)
+            self.assertEqual(types, ["stdout", "stdout", "exit"])
 
 
 class Decoding(unittest.TestCase):

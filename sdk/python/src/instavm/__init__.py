@@ -1,9 +1,9 @@
 """InstaVM: runs code in microVMs on your own machine.
 
-    from instavm import InstaVM
+from instavm import InstaVM
 
-    with InstaVM() as client:
-        print(client.execute("print(6 * 7)").stdout)
+with InstaVM() as client:
+    print(client.execute("print(6 * 7)").stdout)
 """
 
 from ._async.api_keys import AsyncApiKeys

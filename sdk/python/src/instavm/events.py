@@ -108,4 +108,3 @@ def _event(name: str, data: str) -> ExecutionEvent | None:
         raise error_of_answer(None, body)
     # Heartbeats, and what newer servers send.
     return None
-

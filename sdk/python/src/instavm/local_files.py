@@ -22,7 +22,9 @@ def opener(source: Source) -> Callable[[], IO[bytes]]:
         return lambda: BytesIO(source)
     path = Path(source)
     if path.is_dir():
-        raise InvalidRequestError(f"{path} is a directory; expected a file.", next="Pass recursive=True to upload all in it.")
+        raise InvalidRequestError(
+            f"{path} is a directory; expected a file.", next="Pass recursive=True to upload all in it."
+        )
     if not path.exists():
         raise FileMissingError(f"There is no file {path} to upload.")
     return lambda: open(path, "rb")

@@ -1,4 +1,4 @@
-"""HTML for notebooks. What comes out of a VM is not trusted: its HTML runs in a frame that can reach nothing of the notebook."""
+"""HTML for notebooks. A VM is not trusted: its HTML runs in a frame that can reach nothing of the notebook."""
 
 from __future__ import annotations
 

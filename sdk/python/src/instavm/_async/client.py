@@ -144,7 +144,9 @@ class AsyncInstaVM:
 
         Code that fails is a result with its `exit_code`; `.raise_for_error()` makes an exception of it.
         """
-        return ExecutionResult(await self._transport.call(await self._execute_call("/execute", command, language, timeout)))
+        return ExecutionResult(
+            await self._transport.call(await self._execute_call("/execute", command, language, timeout))
+        )
 
     def stream(
         self, command: str, language: Language | None = None, timeout: float | None = None
@@ -173,9 +175,7 @@ class AsyncInstaVM:
                         on_output(text)
                     yield text
 
-    async def execute_async(
-        self, command: str, language: Language | None = None, timeout: float | None = None
-    ) -> Task:
+    async def execute_async(self, command: str, language: Language | None = None, timeout: float | None = None) -> Task:
         """Runs code in the background; `get_task_result(task.task_id)` waits for its end."""
         call = await self._execute_call("/execute_async", command, language, timeout)
         return Task(await self._transport.call(call))
@@ -253,7 +253,9 @@ class AsyncInstaVM:
         """What a session, by default this one, has used so far."""
         return SessionUsage(await self._read(f"/v1/sessions/usage/{segment(session_id or self._session())}"))
 
-    async def list_sandboxes(self, metadata: Mapping[str, Any] | None = None, limit: int | None = None) -> list[Sandbox]:
+    async def list_sandboxes(
+        self, metadata: Mapping[str, Any] | None = None, limit: int | None = None
+    ) -> list[Sandbox]:
         """The live sandboxes of the key, newest first; with `metadata` only those that have all of it."""
         wanted = {"metadata": None if metadata is None else json.dumps(metadata), "limit": limit}
         params = {name: value for name, value in wanted.items() if value is not None}
@@ -277,7 +279,12 @@ class AsyncInstaVM:
         return UploadedFile(await self._transport.call(call))
 
     async def _execute_call(
-        self, path: str, command: str, language: Language | None, timeout: float | None, headers: Mapping[str, str] | None = None
+        self,
+        path: str,
+        command: str,
+        language: Language | None,
+        timeout: float | None,
+        headers: Mapping[str, str] | None = None,
     ) -> Call:
         wanted = {
             "command": command,

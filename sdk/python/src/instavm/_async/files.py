@@ -85,7 +85,7 @@ class AsyncFiles:
                 return entries
             if entries[-1].raw_name is not None:
                 raise UnsupportedOperationError(
-                    f"{path} has more than {len(entries)} names, and {entries[-1].name!r} is not UTF-8: it cannot be gone on behind it.",
+                    f"{path} has more than {len(entries)} names, and behind {entries[-1].name!r}, no UTF-8, none can be asked for.",
                     next="List the directory with execute().",
                 )
 

@@ -145,7 +145,9 @@ class InstaVM:
 
         Code that fails is a result with its `exit_code`; `.raise_for_error()` makes an exception of it.
         """
-        return ExecutionResult(self._transport.call(self._execute_call("/execute", command, language, timeout)))
+        return ExecutionResult(
+            self._transport.call(self._execute_call("/execute", command, language, timeout))
+        )
 
     def stream(
         self, command: str, language: Language | None = None, timeout: float | None = None
@@ -174,9 +176,7 @@ class InstaVM:
                         on_output(text)
                     yield text
 
-    def execute_async(
-        self, command: str, language: Language | None = None, timeout: float | None = None
-    ) -> Task:
+    def execute_async(self, command: str, language: Language | None = None, timeout: float | None = None) -> Task:
         """Runs code in the background; `get_task_result(task.task_id)` waits for its end."""
         call = self._execute_call("/execute_async", command, language, timeout)
         return Task(self._transport.call(call))
@@ -254,7 +254,9 @@ class InstaVM:
         """What a session, by default this one, has used so far."""
         return SessionUsage(self._read(f"/v1/sessions/usage/{segment(session_id or self._session())}"))
 
-    def list_sandboxes(self, metadata: Mapping[str, Any] | None = None, limit: int | None = None) -> list[Sandbox]:
+    def list_sandboxes(
+        self, metadata: Mapping[str, Any] | None = None, limit: int | None = None
+    ) -> list[Sandbox]:
         """The live sandboxes of the key, newest first; with `metadata` only those that have all of it."""
         wanted = {"metadata": None if metadata is None else json.dumps(metadata), "limit": limit}
         params = {name: value for name, value in wanted.items() if value is not None}
@@ -278,7 +280,12 @@ class InstaVM:
         return UploadedFile(self._transport.call(call))
 
     def _execute_call(
-        self, path: str, command: str, language: Language | None, timeout: float | None, headers: Mapping[str, str] | None = None
+        self,
+        path: str,
+        command: str,
+        language: Language | None,
+        timeout: float | None,
+        headers: Mapping[str, str] | None = None,
     ) -> Call:
         wanted = {
             "command": command,

@@ -46,19 +46,23 @@ class ExecutionStream:
             self._response.close()
 
     def _read(self) -> Iterator[ExecutionEvent]:
-        deadline = monotonic() + self._timeout_s
+        # What the reader does between two events is not counted.
+        waited_s = 0.0
         decoder = EventDecoder()
         self._response = self._open()
         try:
+            asked_at = monotonic()
             for piece in self._response.iter_bytes():
+                waited_s += monotonic() - asked_at
                 for event in decoder.feed(piece):
                     if isinstance(event, ExitEvent):
                         self.result = event.result
                     yield event
                     if self.result is not None:
                         return
-                if monotonic() > deadline:
+                if waited_s > self._timeout_s:
                     raise DeadlineError(f"The code's stream did not end within {self._timeout_s:g} s.")
+                asked_at = monotonic()
         except httpx.TimeoutException as cause:
             raise DeadlineError(f"Nothing came on the code's stream for {self._timeout_s:g} s.") from cause
         except (httpx.HTTPError, httpx.StreamError) as cause:
