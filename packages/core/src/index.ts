@@ -9,6 +9,7 @@ export * from "./executions/executions.ts";
 export * from "./files/files.ts";
 export * from "./ports/agent-exec.ts";
 export * from "./ports/agent-files.ts";
+export * from "./ports/agent-contexts.ts";
 export * from "./ports/agent-link.ts";
 export * from "./ports/agent-processes.ts";
 export * from "./ports/check.ts";

@@ -1,5 +1,6 @@
 import type {
   ActivateRequest,
+  AgentContexts,
   AgentFiles,
   AgentProcesses,
   AgentSession,
@@ -21,6 +22,7 @@ import { sendContent, sendRest } from "./call-input.ts";
 import { readerLeftError } from "./guest-stream.ts";
 import { readPath } from "./guest-path.ts";
 import { activateCall, execCall, readFileCall, runCodeCall, writeFileCall } from "./requests.ts";
+import { LinkedContexts } from "./session-contexts.ts";
 import { LinkedFiles } from "./session-files.ts";
 import { LinkedProcesses } from "./session-processes.ts";
 
@@ -41,6 +43,7 @@ interface WriteOptions extends Waiting {
 
 /** The calls of the port, over the frames of one session. */
 export class LinkedSession implements AgentSession, AsyncDisposable {
+  readonly contexts: AgentContexts;
   readonly files: AgentFiles;
   readonly processes: AgentProcesses;
   readonly #frames: FrameSession;
@@ -49,6 +52,7 @@ export class LinkedSession implements AgentSession, AsyncDisposable {
   constructor(frames: FrameSession) {
     this.#frames = frames;
     this.#calls = new Calls(frames);
+    this.contexts = new LinkedContexts(this.#calls);
     this.files = new LinkedFiles(this.#calls);
     this.processes = new LinkedProcesses(this.#calls);
   }

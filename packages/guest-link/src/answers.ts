@@ -90,7 +90,8 @@ function toMs(microseconds: bigint): number {
   return toNumber(microseconds) / 1000;
 }
 
-function readLanguage(language: WireLanguage): Language {
+/** Throws `guest_protocol` on what is no language of its own. */
+export function readLanguage(language: WireLanguage): Language {
   switch (language) {
     case WireLanguage.PYTHON:
       return "python";
@@ -101,6 +102,6 @@ function readLanguage(language: WireLanguage): Language {
     case WireLanguage.UNSPECIFIED:
     case WireLanguage.DETECT:
     default:
-      throw guestProtocolError(`language ${language} as what ran`);
+      throw guestProtocolError(`language ${language}; expected Python, JavaScript or Bash`);
   }
 }

@@ -52,17 +52,10 @@ export class CallOutput<Ended> implements OutputCall<Ended> {
 
   /** Undefined for a piece of a display that is not complete. */
   #eventOf(event: StreamEvent): OutputEvent | undefined {
-    switch (event.type) {
-      case "started":
-      case "stdout":
-      case "stderr":
-      case "display":
-        return event;
-      case "displayPiece":
-        return this.#displays.take(event);
-      default:
-        throw guestProtocolError(`${event.type} in the output of ${this.subject}`);
-    }
+    const { type } = event;
+    if (type === "displayPiece") return this.#displays.take(event);
+    if (type === "started" || type === "stdout" || type === "stderr" || type === "display") return event;
+    throw guestProtocolError(`${type} in the output of ${this.subject}`);
   }
 }
 

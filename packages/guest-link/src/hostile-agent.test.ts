@@ -464,6 +464,22 @@ describe("an agent that misbehaves", () => {
     for (const session of [first, second, third]) expect(await session.closed).toBeInstanceOf(InstaVmError);
   });
 
+  it.each([
+    ["an id that is a path", { contextId: "../x", language: Language.BASH }],
+    ["no id", { language: Language.BASH }],
+    ["no language", { contextId: "a" }],
+    ["a directory without end", { contextId: "a", language: Language.BASH, cwd: "/".repeat(10_000) }],
+  ])("ends the session when it tells of a context with %s", async (_, context) => {
+    await using peer = await faultPeer(async (connection) => {
+      await connection.greet();
+      const { streamId } = await connection.opened();
+      connection.end(streamId, { case: "contexts", value: { contexts: [context] } });
+    });
+    const session = await patient.connect(peer.socketPath);
+    await expect(session.contexts.list()).rejects.toMatchObject({ code: "guest_protocol" });
+    expect(await session.closed).toMatchObject({ code: "guest_protocol" });
+  });
+
   it("gets no more than 256 calls at once, and the ended ones make room", async () => {
     await using peer = await faultPeer(async (connection) => {
       await connection.greet();

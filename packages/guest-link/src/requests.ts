@@ -1,6 +1,13 @@
 import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { InstaVmError } from "@instavm/contract";
-import type { ActivateRequest, ExecRequest, GuestPath, RunCodeRequest, StartProcessRequest } from "@instavm/core";
+import type {
+  ActivateRequest,
+  ExecRequest,
+  GuestPath,
+  Language as ContextLanguage,
+  RunCodeRequest,
+  StartProcessRequest,
+} from "@instavm/core";
 import { type ExecSchema, Language, OpenSchema } from "@instavm/protocol/guest";
 import { pathBytes } from "./guest-path.ts";
 
@@ -92,7 +99,7 @@ export function runCodeCall(request: RunCodeRequest): CallWithRest {
       case: "runCode",
       value: {
         contextId: request.contextId ?? "",
-        language: wireLanguages[request.language],
+        language: languageOf(request),
         code: isLong ? new Uint8Array(0) : code,
         codeFollows: isLong,
         timeoutMs: limitMs(request.limitMs),
@@ -102,6 +109,17 @@ export function runCodeCall(request: RunCodeRequest): CallWithRest {
     },
     rest: isLong ? code : undefined,
   };
+}
+
+/** The agent knows the languages of its contexts. */
+function languageOf({ contextId, language }: RunCodeRequest): Language {
+  return contextId !== undefined && language === "detect" ? Language.UNSPECIFIED : wireLanguages[language];
+}
+
+/** `cwd` undefined means the image's workdir. */
+export function createContextCall(request: { readonly language: ContextLanguage; readonly cwd?: string }): OpenCall {
+  const { language, cwd = "" } = request;
+  return { case: "createContext", value: { language: wireLanguages[language], cwd } };
 }
 
 const wireLanguages = {

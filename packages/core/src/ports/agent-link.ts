@@ -1,9 +1,8 @@
 import type { ExecEnded, ExecRequest } from "./agent-exec.ts";
+import type { AgentContexts, Language } from "./agent-contexts.ts";
 import type { AgentFiles } from "./agent-files.ts";
 import type { AgentProcesses } from "./agent-processes.ts";
 import type { Waiting } from "./waiting.ts";
-
-export type Language = "python" | "javascript" | "bash";
 
 export interface ActivateRequest {
   /** 32 to 256 bytes of host entropy; undefined keeps the VM's identity (a pooled VM that is handed over). */
@@ -15,10 +14,13 @@ export interface ActivateRequest {
 
 export interface RunCodeRequest {
   readonly code: string;
+  /** `detect`: Python or else Bash; with a `contextId`, the context's own. */
   readonly language: Language | "detect";
+  /** Undefined: the language's default context; of Bash, a fresh shell. */
   readonly contextId?: string;
   readonly limitMs?: number;
   readonly outputLimitBytes?: number;
+  /** For this cell only. */
   readonly env?: Readonly<Record<string, string>>;
 }
 
@@ -88,6 +90,8 @@ export interface AgentSession {
     content: AsyncIterable<Uint8Array> | Uint8Array,
     options?: Waiting & { readonly mode?: number; readonly makeParents?: boolean; readonly limitBytes?: number },
   ): Promise<{ readonly path: string; readonly bytes: number }>;
+  /** Everything about contexts beside the two above. */
+  readonly contexts: AgentContexts;
   /** Everything about files beside the two above. */
   readonly files: AgentFiles;
   /** Processes that outlive calls and sessions. */

@@ -1,5 +1,5 @@
 import type { ExecutionId, KeyId, SessionId, VmId } from "@instavm/contract";
-import type { Language } from "./agent-link.ts";
+import type { Language } from "./agent-contexts.ts";
 
 /** `completed`: the code ended, however. `failed`: it did not run to an end. `lost`: nobody knows what became of it. */
 export const executionStatuses = ["running", "completed", "failed", "lost"] as const;

@@ -1,5 +1,6 @@
 import type { KeyId, SessionId, Shape, VmId } from "@instavm/contract";
-import type { CodeEnded, Language } from "../ports/agent-link.ts";
+import type { Language } from "../ports/agent-contexts.ts";
+import type { CodeEnded } from "../ports/agent-link.ts";
 import type { EngineFacts } from "../ports/engine.ts";
 import type { ListOptions, SessionRecord, StartKind, VmRecord } from "../ports/records.ts";
 import type { Waiting } from "../ports/waiting.ts";

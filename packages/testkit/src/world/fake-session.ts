@@ -1,6 +1,7 @@
 import { InstaVmError } from "@instavm/contract";
 import type {
   ActivateRequest,
+  AgentContexts,
   AgentFiles,
   AgentProcesses,
   AgentSession,
@@ -41,6 +42,11 @@ export class FakeAgentSession implements AgentSession {
 
   get files(): AgentFiles {
     return new FakeFiles(this.#guest, (name, waiting, effect) => this.#ask(name, waiting, effect));
+  }
+
+  /** Not part of the fake. */
+  get contexts(): AgentContexts {
+    throw new InstaVmError("not_implemented", "a fake guest has only its default contexts");
   }
 
   /** Not part of the fake. */
