@@ -1,5 +1,5 @@
 import { execFile } from "node:child_process";
-import { mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, rename, rm, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import type { FileEvent } from "@instavm/core";
@@ -21,6 +21,11 @@ afterAll(async () => {
 
 const connect = (): Promise<LinkedSession> => link.connect(agent.socketPath);
 const inside = (name: string): string => join(agent.workdir, name);
+
+const residentMib = async (pid: number): Promise<number> => {
+  const status = await readFile(`/proc/${pid}/status`, "utf8");
+  return Number(/VmRSS:\s+(\d+)/.exec(status)?.[1]) / 1024;
+};
 
 const collect = async (content: AsyncIterable<Uint8Array>): Promise<Buffer> => {
   const pieces: Uint8Array[] = [];
@@ -48,6 +53,18 @@ describe("trees on the real agent", () => {
       expect(Buffer.compare(await readFile(join(inside(copy), "deep/large")), large)).toBe(0);
     }
   });
+
+  it("stream through the agent in constant memory, both ways at once", async () => {
+    await using session = await connect();
+    await mkdir(inside("huge"));
+    await writeFile(inside("huge/sparse"), "");
+    await truncate(inside("huge/sparse"), 200_000_000);
+    const before = await residentMib(agent.pid);
+    const done = await session.files.writeTree("huge-copy", session.files.readTree("huge"), { makeParents: true });
+    expect(done.bytes).toBe(200_000_000);
+    expect((await residentMib(agent.pid)) - before).toBeLessThan(16);
+    expect(await session.files.remove("huge-copy", { recursive: true })).toBe(2);
+  }, 90_000);
 
   it("refuse an archive that leaves its directory, that is cut, or that is too large", async () => {
     await using session = await connect();
