@@ -204,11 +204,11 @@ class DriverProcess:
         """As the agent does: the driver and what runs in its process group."""
         os.killpg(self.process.pid, signal.SIGINT)
 
-    def interrupt_until_done(self):
+    def interrupt_until_done(self, again_s=0.5):
         """As the agent does: again when it did nothing."""
         while True:
             self.interrupt()
-            deadline = time.monotonic() + 0.5
+            deadline = time.monotonic() + again_s
             while time.monotonic() < deadline:
                 self._pump()
                 if self._replied:

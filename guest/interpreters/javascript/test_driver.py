@@ -188,7 +188,7 @@ class JavaScript(unittest.TestCase):
                     js.start(code)
                     js.wait_for_output("in")
                     time.sleep(0.1)
-                    result = js.interrupt_until_done()
+                    result = js.interrupt_until_done(0.1)
                     self.assertEqual(result.status, EXCEPTION)
                     if "execSync" not in code:
                         self.assertEqual((result.name, result.value), ("Interrupted", "the cell was interrupted"))
@@ -203,10 +203,10 @@ class JavaScript(unittest.TestCase):
 
     def test_what_an_abandoned_cell_does_later_is_not_the_next_ones(self):
         with self.interpreter() as js:
-            js.start("console.log('in'); await new Promise(done => setTimeout(done, 300)); display('late'); 'late result'")
+            js.start("console.log('in'); await new Promise(done => setTimeout(done, 2000)); display('late'); 'late result'")
             js.wait_for_output("in")
-            self.assertEqual(js.interrupt_until_done().name, "Interrupted")
-            result = js.run("await new Promise(done => setTimeout(done, 600)); 'own'")
+            self.assertEqual(js.interrupt_until_done(0.1).name, "Interrupted")
+            result = js.run("await new Promise(done => setTimeout(done, 2500)); 'own'")
             self.assertEqual(result.result, "'own'")
             self.assertNotIn("late result", str(result.displays))
 
