@@ -5,7 +5,13 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::calls::{contexts, exec, figures, files, identity, run_code};
+use tokio::sync::Semaphore;
+
+use crate::calls::pieces::MAX_TRANSFERS;
+use crate::calls::watch::MAX_WATCHES;
+use crate::calls::{
+    background, contexts, directory, exec, figures, files, identity, run_code, tree, watch,
+};
 use crate::code::CodeBudget;
 use crate::context::interpreter::Driver;
 use crate::context::registry::Contexts;
@@ -13,6 +19,7 @@ use crate::failure::{CallError, CallResult};
 use crate::image::Image;
 use crate::link::stream::Call;
 use crate::process::account::Account;
+use crate::process::background::Processes;
 use crate::process::command::Starter;
 use crate::process::environment::Variables;
 use crate::process::group::Groups;
@@ -46,6 +53,12 @@ pub struct Agent {
     pub contexts: Contexts,
     /// Bounds the code that is held in memory.
     pub code_budget: Arc<CodeBudget>,
+    /// Bounds the calls that move bytes between files and the host.
+    pub transfers: Semaphore,
+    /// Bounds the watches.
+    pub watches: Semaphore,
+    /// Processes that outlive their calls.
+    pub processes: Arc<Processes>,
     installed: Mutex<Variables>,
     boot_id: [u8; 16],
 }
@@ -71,6 +84,9 @@ impl Agent {
             directory: directory.to_owned(),
             contexts: Contexts::default(),
             code_budget: Arc::new(CodeBudget::for_this_machine()),
+            transfers: Semaphore::new(MAX_TRANSFERS),
+            watches: Semaphore::new(MAX_WATCHES),
+            processes: Arc::default(),
             installed: Mutex::default(),
             boot_id,
         })
@@ -188,6 +204,49 @@ impl Agent {
             }
             open::Call::WriteFile(request) => {
                 Outcome::FileWritten(files::write(self, call, request).await?)
+            }
+            open::Call::ListDirectory(request) => {
+                Outcome::DirectoryListed(directory::list(self, call, request).await?)
+            }
+            open::Call::StatFile(request) => {
+                Outcome::Entry(directory::stat(self, call, request).await?)
+            }
+            open::Call::MakeDirectory(request) => {
+                Outcome::Entry(directory::make(self, call, request).await?)
+            }
+            open::Call::MoveFile(request) => {
+                Outcome::Entry(directory::rename(self, call, request).await?)
+            }
+            open::Call::RemoveFile(request) => {
+                Outcome::FileRemoved(directory::remove(self, call, request).await?)
+            }
+            open::Call::ChangeFile(request) => {
+                Outcome::Entry(directory::change(self, call, request).await?)
+            }
+            open::Call::StartProcess(request) => {
+                Outcome::Process(background::start(self, call, request).await?)
+            }
+            open::Call::ListProcesses(_) => Outcome::Processes(self.processes.list()),
+            open::Call::AttachProcess(request) => {
+                Outcome::Process(background::attach(self, call, request).await?)
+            }
+            open::Call::WriteStdin(request) => {
+                Outcome::StdinWritten(background::write_stdin(self, call, request).await?)
+            }
+            open::Call::SignalProcess(request) => {
+                Outcome::Process(background::signal(self, request)?)
+            }
+            open::Call::WaitProcess(request) => {
+                Outcome::Process(background::wait(self, call, request).await?)
+            }
+            open::Call::ReadTree(request) => {
+                Outcome::TreeRead(tree::read(self, call, request).await?)
+            }
+            open::Call::WriteTree(request) => {
+                Outcome::TreeWritten(tree::write(self, call, request).await?)
+            }
+            open::Call::WatchFiles(request) => {
+                Outcome::WatchEnded(watch::watch(self, call, request).await?)
             }
             open::Call::Ping(_)
             | open::Call::SetClock(_)

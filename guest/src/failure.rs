@@ -42,6 +42,11 @@ impl CallError {
         Self::new(FailureCode::Limit, message)
     }
 
+    /// What is there is in the way.
+    pub fn conflict(message: impl Into<String>) -> Self {
+        Self::new(FailureCode::Conflict, message)
+    }
+
     /// The agent or the VM is at fault.
     pub fn internal(message: impl Into<String>) -> Self {
         Self::new(FailureCode::Internal, message)
@@ -74,6 +79,9 @@ impl CallError {
             std::io::ErrorKind::InvalidInput | std::io::ErrorKind::InvalidFilename => {
                 FailureCode::Invalid
             }
+            std::io::ErrorKind::AlreadyExists
+            | std::io::ErrorKind::DirectoryNotEmpty
+            | std::io::ErrorKind::ResourceBusy => FailureCode::Conflict,
             _ => FailureCode::Internal,
         };
         Self::new(code, format!("{subject}: {error}"))

@@ -12,8 +12,9 @@ use instavm_agent::proto::{open, outcome, FailureCode, ReadFile, WriteFile};
 
 fn read(host: &mut Host, path: &str, offset: u64, length: u64) -> Answer {
     host.call(open::Call::ReadFile(ReadFile {
-        path: path.to_owned(),
+        path: path.as_bytes().to_vec(),
         offset,
+        announce: false,
         length,
     }))
 }
@@ -29,7 +30,7 @@ fn write(host: &mut Host, request: WriteFile, content: &[u8]) -> Answer {
 
 fn to(path: &str) -> WriteFile {
     WriteFile {
-        path: path.to_owned(),
+        path: path.as_bytes().to_vec(),
         ..WriteFile::default()
     }
 }
@@ -45,8 +46,8 @@ fn what_was_written_is_read() {
     };
     let path = agent.workdir().join("data.bin");
     assert_eq!(
-        (written.bytes, written.path.as_str()),
-        (200_000, path.to_str().expect("text"))
+        (written.bytes, written.path.as_slice()),
+        (200_000, path.as_os_str().as_encoded_bytes())
     );
     assert_eq!(fs::read(&path).expect("a file"), content);
     assert_eq!(read(&mut host, "data.bin", 0, 0).data, content);

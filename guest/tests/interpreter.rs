@@ -260,6 +260,64 @@ fn what_is_shown_keeps_its_place_between_what_is_printed() {
     assert_eq!(kinds, ["stdout", "result"]);
 }
 
+/// Shows an image of `bytes` bytes as the driver shows a figure.
+fn show(bytes: usize) -> String {
+    format!(
+        "import builtins\nshow = builtins.__instavm_system__.__self__.show\nshow({{'image/png': bytes(range(251)) * ({bytes} // 251)}})"
+    )
+}
+
+#[test]
+fn a_large_display_comes_in_pieces_and_a_larger_one_is_left_out() {
+    let agent = Agent::start();
+    let mut host = agent.connect();
+    let answer = python(&mut host, &show(1_000_000));
+    assert!(!answer.code_ended().truncated);
+    let mut image: Vec<u8> = Vec::new();
+    for (index, message) in answer.outputs.iter().enumerate() {
+        let Some(output::Output::Display(display)) = &message.output else {
+            panic!("{message:?}");
+        };
+        assert_eq!(display.continues, index + 1 < answer.outputs.len());
+        image.extend(display.data.get("image/png").into_iter().flatten());
+    }
+    assert_eq!(image.len(), 1_000_000 / 251 * 251);
+    assert!(image
+        .iter()
+        .enumerate()
+        .all(|(index, &byte)| usize::from(byte) == index % 251));
+    let answer = python(&mut host, &show(20_000_000));
+    assert!(answer.code_ended().truncated && answer.outputs.is_empty());
+}
+
+#[test]
+fn a_display_that_the_host_does_not_take_costs_its_cell_no_more_than_its_time() {
+    let agent = Agent::start();
+    let mut host = agent.connect();
+    python(&mut host, "x = 5");
+    let request = RunCode {
+        timeout_ms: 1500,
+        ..cell(&format!(
+            "{}\nshow({{'text/html': 'later'}})",
+            show(5_000_000)
+        ))
+    };
+    let id = host.open(open::Call::RunCode(request), 200_000, true);
+    let mut answer = Answer::default();
+    while answer.outcome.is_none() {
+        let (header, payload) = host.receive().expect("the session goes on");
+        if header.stream_id == id {
+            host.take_in(&mut answer, &header, &payload, false);
+        }
+    }
+    let ended = answer.code_ended();
+    assert!(ended.truncated && !ended.context_lost, "{ended:?}");
+    assert!(answer.outputs.iter().all(
+        |message| matches!(&message.output, Some(output::Output::Display(display)) if display.continues)
+    ));
+    assert_eq!(python(&mut host, "print(x)").text(), "5\n");
+}
+
 #[test]
 fn a_program_that_writes_to_the_interpreters_pipe_only_harms_itself() {
     let agent = Agent::start();
@@ -469,15 +527,15 @@ fn a_cell_that_reaches_an_interpreter_in_its_death_runs_in_the_next_one() {
         assert!(status.success());
     };
     signal("-STOP");
+    // On a busy machine it is not held at once, and would read the cell.
+    let stat = format!("/proc/{}/stat", pid.trim());
+    let is_held = || std::fs::read_to_string(&stat).is_ok_and(|stat| stat.contains(") T "));
+    let give_up_at = Instant::now() + PATIENCE;
+    while !is_held() {
+        assert!(Instant::now() < give_up_at, "the interpreter goes on");
+    }
     let request = cell("print('x' in globals())");
-    let id = host.open(
-        open::Call::RunCode(RunCode {
-            language: Language::Python.into(),
-            ..request
-        }),
-        1 << 20,
-        true,
-    );
+    let id = host.open(open::Call::RunCode(request), 1 << 20, true);
     // Behind its answer the agent has written the cell to the interpreter's pipe.
     assert!(host.answers());
     signal("-KILL");

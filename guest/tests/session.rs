@@ -167,11 +167,11 @@ fn noise(random: &mut Random) -> Vec<u8> {
         }),
         open::Call::ListContexts(instavm_agent::proto::ListContexts {}),
         open::Call::ReadFile(instavm_agent::proto::ReadFile {
-            path: "/etc/passwd".to_owned(),
+            path: b"/etc/passwd".to_vec(),
             ..Default::default()
         }),
         open::Call::WriteFile(instavm_agent::proto::WriteFile {
-            path: "fuzzed".to_owned(),
+            path: b"fuzzed".to_vec(),
             ..Default::default()
         }),
     ];

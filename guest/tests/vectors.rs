@@ -209,6 +209,9 @@ fn round_trip(type_name: &str, bytes: &[u8]) -> Option<Vec<u8>> {
         Open Input Output Started Display Outcome Failure Ping Pong Activate Activated SetClock ClockSet Stats
         StatsReport Exec ExecEnded RunCode CodeEnded CodeError CreateContext RestartContext InterruptContext
         DeleteContext ListContexts Context ContextList ReadFile FileRead WriteFile FileWritten
+        FileEntry ListDirectory DirectoryListed StatFile MakeDirectory MoveFile RemoveFile FileRemoved ChangeFile
+        ReadTree TreeRead WriteTree TreeWritten WatchFiles FileEvent WatchEnded StartProcess Process ListProcesses
+        ProcessList AttachProcess OutputPosition WriteStdin StdinWritten SignalProcess WaitProcess
     )
 }
 

@@ -8,7 +8,7 @@ export const rooms: Readonly<Record<string, { readonly folder: string; readonly 
   "@instavm/process": { folder: "packages/process", imports: ["node", "@instavm/contract"] },
   "@instavm/api": {
     folder: "packages/api",
-    imports: ["node", "@instavm/contract", "@instavm/core", "fastify", "zod"],
+    imports: ["node", "@instavm/contract", "@instavm/core", "@fastify/busboy", "fastify", "zod"],
   },
   "@instavm/vmm": { folder: "packages/vmm", imports: adapter("zod", "@bufbuild/protobuf", "@instavm/protocol") },
   "@instavm/guest-link": {

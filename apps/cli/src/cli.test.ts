@@ -4,11 +4,7 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import { describe, expect, test } from "vitest";
 import { StandInServer } from "./testing/stand-in-server.ts";
-import { TerminalUser } from "./testing/terminal-user.ts";
-
-function userOf(server: StandInServer): TerminalUser {
-  return new TerminalUser({ INSTAVM_BASE_URL: server.baseUrl, INSTAVM_API_KEY: "key-1" });
-}
+import { TerminalUser, userOf } from "./testing/terminal-user.ts";
 
 describe("execute", () => {
   test("puts the program's output alone on stdout, and what it did on stderr", async () => {

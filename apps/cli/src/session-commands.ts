@@ -1,40 +1,24 @@
-import { InstaVm, InstaVmError } from "instavm";
-import type { Sandbox } from "instavm";
-import { RememberedSessions } from "./remembered-sessions.ts";
-import { configDirectory, ownSurroundings, readSettings } from "./settings.ts";
-import type { ServerOptions, Settings } from "./settings.ts";
-import { print, say } from "./terminal.ts";
+import { InstaVmError } from "instavm";
+import type { InstaVm } from "instavm";
+import { connect } from "./connection.ts";
+import type { CommandOptions } from "./connection.ts";
+import { table } from "./table.ts";
+import { print, printJson, say } from "./terminal.ts";
 
-export interface SessionCommandOptions extends ServerOptions {
-  readonly json?: boolean;
-}
-
-interface Reach {
-  readonly settings: Settings;
-  readonly client: InstaVm;
-  readonly sessions: RememberedSessions;
-}
-
-function reach(options: ServerOptions): Reach {
-  const surroundings = ownSurroundings();
-  const settings = readSettings(options, surroundings);
-  return { settings, client: new InstaVm(settings), sessions: new RememberedSessions(configDirectory(surroundings)) };
-}
-
-export interface CloseOptions extends SessionCommandOptions {
+export interface CloseOptions extends CommandOptions {
   /** An id; without it the remembered session. */
   readonly session?: string;
 }
 
 /** Ends a session with its VM. One that has ended already, or none at all, is no error. */
 export async function closeSession(options: CloseOptions, signal: AbortSignal): Promise<void> {
-  const { settings, client, sessions } = reach(options);
+  const { settings, client, sessions } = connect(options);
   const remembered = sessions.find(settings.baseUrl);
   const sessionId = options.session ?? remembered;
   const closed = sessionId === undefined ? false : await kill(client, sessionId, signal);
   if (sessionId !== undefined && sessionId === remembered) sessions.forget(settings.baseUrl);
   if (options.json === true) {
-    await print(process.stdout, `${JSON.stringify({ session_id: sessionId ?? null, closed })}\n`);
+    await printJson({ session_id: sessionId ?? null, closed });
   } else if (sessionId === undefined) {
     say("no session is open");
   } else {
@@ -53,46 +37,23 @@ async function kill(client: InstaVm, sessionId: string, signal: AbortSignal): Pr
 }
 
 /** Lists the live sessions of the key, newest first; the remembered one is marked. */
-export async function listSessions(options: SessionCommandOptions, signal: AbortSignal): Promise<void> {
-  const { settings, client, sessions } = reach(options);
-  const live = await client.listSessions({ signal, limit: 1000 });
+export async function listSessions(options: CommandOptions, signal: AbortSignal): Promise<void> {
+  const { settings, client, sessions } = connect(options);
+  const live = await client.call("listSandboxes", { query: { limit: 1000 } }, { signal });
   if (options.json === true) {
-    await print(process.stdout, `${JSON.stringify({ sandboxes: live.map(toJson) }, null, 2)}\n`);
+    await printJson({ sandboxes: live });
   } else if (live.length === 0) {
     say("no session is open");
   } else {
-    await print(process.stdout, table(live, sessions.find(settings.baseUrl)));
-  }
-}
-
-function table(live: readonly Sandbox[], remembered: string | undefined): string {
-  const rows = [
-    ["", "SESSION", "VM", "STATUS", "STARTED", "ENDS"],
-    ...live.map((one) => [
-      one.sessionId === remembered ? "*" : "",
-      one.sessionId,
-      one.vmId ?? "-",
+    const remembered = sessions.find(settings.baseUrl);
+    const rows = live.map((one) => [
+      one.session_id === remembered ? "*" : "",
+      one.session_id,
+      one.vm_id ?? "-",
       one.status,
-      one.startedAt,
-      one.endsAt,
-    ]),
-  ];
-  const widths = rows.reduce<readonly number[]>(
-    (widest, row) => row.map((cell, column) => Math.max(cell.length, widest[column] ?? 0)),
-    [],
-  );
-  const lines = rows.map((row) => row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join("  "));
-  return `${lines.map((line) => line.trimEnd()).join("\n")}\n`;
-}
-
-/** The server's own names. */
-function toJson(sandbox: Sandbox): Record<string, unknown> {
-  return {
-    session_id: sandbox.sessionId,
-    vm_id: sandbox.vmId ?? null,
-    status: sandbox.status,
-    metadata: sandbox.metadata,
-    started_at: sandbox.startedAt,
-    end_at: sandbox.endsAt,
-  };
+      one.started_at,
+      one.end_at,
+    ]);
+    await print(process.stdout, table(["", "SESSION", "VM", "STATUS", "STARTED", "ENDS"], rows));
+  }
 }

@@ -1,7 +1,8 @@
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { InstaVmError } from "instavm";
-import { readJsonFile, readTextFile, recordAt, textAt } from "./json-file.ts";
+import { ConfigFile } from "./config-file.ts";
+import { readTextFile } from "./json-file.ts";
 
 /** The options that every command which talks to a server takes. */
 export interface ServerOptions {
@@ -13,6 +14,8 @@ export interface ServerOptions {
 export interface Settings {
   readonly baseUrl: string;
   readonly apiKey: string;
+  /** Where the key was found, for a person. */
+  readonly keySource: string;
 }
 
 /** What settings are read from, so that tests can give their own. */
@@ -39,45 +42,57 @@ export function configDirectory(surroundings: Surroundings): string {
  * machine its admin key when this user may read it. Throws `unauthorized` when there is no key.
  */
 export function readSettings(options: ServerOptions, surroundings: Surroundings): Settings {
-  const { env } = surroundings;
-  const profile = readProfile(surroundings);
-  const baseUrl = withoutTrailingSlashes(
-    options.baseUrl ?? nonEmpty(env["INSTAVM_BASE_URL"]) ?? profile.baseUrl ?? defaultBaseUrl,
-  );
-  const adminKeyPath = join(nonEmpty(env["INSTAVM_STATE_DIR"]) ?? defaultStateDirectory, "admin-key");
-  const apiKey =
-    options.apiKey ??
-    nonEmpty(env["INSTAVM_API_KEY"]) ??
-    profile.apiKey ??
-    // Never sent anywhere else.
-    (isThisMachine(baseUrl) ? readTextFile(adminKeyPath)?.trim() : undefined);
-  if (apiKey !== undefined && apiKey !== "") return { baseUrl, apiKey };
-  const place = isThisMachine(baseUrl) ? `, nor a readable ${adminKeyPath}` : "";
+  const baseUrl = readBaseUrl(options, surroundings);
+  const found = findKey(options, surroundings, baseUrl);
+  if (found !== undefined) return { baseUrl, ...found };
+  const place = isThisMachine(baseUrl) ? `, nor a readable ${adminKeyPath(surroundings)}` : "";
   throw new InstaVmError(
     "unauthorized",
     `There is no API key for ${baseUrl}: no --api-key, no INSTAVM_API_KEY, none in the config file${place}.`,
     {
-      next: "Pass --api-key. A server writes its first key to admin-key in its state directory.",
+      next: "Type `instavm auth set-key`, or pass --api-key. A server writes its first key to admin-key in its state directory.",
     },
   );
 }
 
-/** The active profile of `config.json`; a file that is not there or not understood counts as empty. */
-function readProfile(surroundings: Surroundings): { readonly apiKey?: string; readonly baseUrl?: string } {
-  const config = readJsonFile(join(configDirectory(surroundings), "config.json"));
-  const profile = recordAt(recordAt(config, "profiles"), textAt(config, "active_profile") ?? "default");
-  const apiKey = textAt(recordAt(profile, "auth"), "api_key");
-  const baseUrl = textAt(profile, "base_url");
-  return { ...(apiKey === undefined ? {} : { apiKey }), ...(baseUrl === undefined ? {} : { baseUrl }) };
+/** The server's address, without slashes at its end. */
+export function readBaseUrl(options: ServerOptions, surroundings: Surroundings): string {
+  const profile = new ConfigFile(configDirectory(surroundings)).activeProfile();
+  const url = options.baseUrl ?? nonEmpty(surroundings.env["INSTAVM_BASE_URL"]) ?? profile.baseUrl ?? defaultBaseUrl;
+  return url.replace(/\/+$/, "");
 }
 
-function isThisMachine(baseUrl: string): boolean {
+function findKey(
+  options: ServerOptions,
+  surroundings: Surroundings,
+  baseUrl: string,
+): Pick<Settings, "apiKey" | "keySource"> | undefined {
+  const config = new ConfigFile(configDirectory(surroundings));
+  const profile = config.activeProfile();
+  // Read last, and never sent anywhere else.
+  const adminKey = (): string | undefined =>
+    isThisMachine(baseUrl) ? readTextFile(adminKeyPath(surroundings))?.trim() : undefined;
+  const sources: readonly (readonly [string, () => string | undefined])[] = [
+    ["--api-key", () => options.apiKey],
+    ["INSTAVM_API_KEY", () => surroundings.env["INSTAVM_API_KEY"]],
+    [`profile ${profile.name} of ${config.path}`, () => profile.apiKey],
+    [adminKeyPath(surroundings), adminKey],
+  ];
+  for (const [keySource, find] of sources) {
+    const apiKey = nonEmpty(find());
+    if (apiKey !== undefined) return { apiKey, keySource };
+  }
+  return undefined;
+}
+
+function adminKeyPath({ env }: Surroundings): string {
+  return join(nonEmpty(env["INSTAVM_STATE_DIR"]) ?? defaultStateDirectory, "admin-key");
+}
+
+/** Whether the address names the machine that this program runs on. */
+export function isThisMachine(baseUrl: string): boolean {
   const host = URL.canParse(baseUrl) ? new URL(baseUrl).hostname : "";
   return host === "localhost" || host === "[::1]" || /^127(\.\d+){3}$/.test(host);
-}
-
-function withoutTrailingSlashes(url: string): string {
-  return url.replace(/\/+$/, "");
 }
 
 function nonEmpty(text: string | undefined): string | undefined {

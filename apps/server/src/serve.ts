@@ -1,7 +1,7 @@
 import { availableParallelism } from "node:os";
 import { createApi } from "@instavm/api";
 import { InstaVmError, version } from "@instavm/contract";
-import { createPlatform, defaultSettings } from "@instavm/core";
+import { createKeys, createPlatform, defaultSettings } from "@instavm/core";
 import type { EngineFacts, Log, PlatformSettings } from "@instavm/core";
 import { generateKey, hashKey, openStore } from "@instavm/store";
 import { accountCheck, tryListen } from "./checks/own-checks.ts";
@@ -43,9 +43,19 @@ export async function serve({ settings, log, stop, announce }: ServeOptions): Pr
   stop.throwIfAborted();
   await platform.start();
   stop.throwIfAborted();
+  const keys = createKeys({
+    records: store.keys,
+    secrets: { generate: generateKey, hash: hashKey },
+    clock: systemClock,
+    log,
+  });
+  parts.defer(async () => keys.close());
   const api = createApi({
     sessions: platform.sessions,
-    keys: { hash: hashKey, findByHash: async (hash) => store.keys.findByHash(hash) },
+    executions: platform.executions,
+    files: platform.files,
+    vms: platform.vms,
+    keys,
     host: { version, status: async () => platform.host.status() },
     clock: systemClock,
     log,

@@ -13,6 +13,7 @@ Messages, both ways: u32 length of what follows, u8 type, body; little-endian. A
 
     in   X  execute   u32 cell id, u8 mode (0 Python, 1 detect), the rest: code
     in   A  activate  u32 length, seed; u32 n, n * (string key, string value)
+    in   E  environment of the next cell: u32 n, n * (string key, string value). Never answered
     in   W  wake      empty; a cell may come soon. Never answered
     out  R  ready     empty; once
     out  D  done      u32 cell id, u8 status (0 ok, 1 exception, 2 exit), i32 exit code, strings: error name, value, traceback
@@ -69,7 +70,7 @@ ALLOW_TOP_LEVEL_AWAIT = 0x2000
 CO_COROUTINE = 0x80
 
 READY, DONE, NOT_PYTHON, DISPLAY, ACTIVATED = b"RDNVK"
-EXECUTE, ACTIVATE, WAKE = b"XAW"
+EXECUTE, ACTIVATE, ENVIRONMENT, WAKE = b"XAEW"
 LAST_OF_CELL = (DONE, NOT_PYTHON)
 STATUS_OK, STATUS_EXCEPTION, STATUS_EXIT = 0, 1, 2
 MODE_DETECT = 1
@@ -484,6 +485,7 @@ class Driver:
         self._source_bytes = 0
         self._loop = None
         self._is_child = False
+        self._cell_environment = []
         # Set by a magic that showed a traceback by itself (%run, %%time).
         self.reported_error = None
 
@@ -569,6 +571,8 @@ class Driver:
             elif kind == ACTIVATE:
                 self._activate(body)
                 self._wire.send(ACTIVATED)
+            elif kind == ENVIRONMENT:
+                self._cell_environment = self._take_pairs(body, 0)
             elif kind == WAKE:
                 self._rehearse()
             else:
@@ -586,24 +590,39 @@ class Driver:
             pass  # What a cell broke, the next one is told of.
 
     def _activate(self, body):
-        strings = []
         (seed_length,) = struct.unpack_from("<I", body)
         seed = body[4 : 4 + seed_length]
-        offset = 4 + seed_length
+        self._set_environment(self._take_pairs(body, 4 + seed_length))
+        self._add_python_path(os.environ.get("PYTHONPATH", ""))
+        if seed:
+            self._reseed(seed)
+
+    @staticmethod
+    def _take_pairs(body, offset):
+        """Names and values, without those that no environment can hold."""
+        strings = []
         (count,) = struct.unpack_from("<I", body, offset)
         offset += 4
         for _ in range(2 * count):
             (length,) = struct.unpack_from("<I", body, offset)
             strings.append(body[offset + 4 : offset + 4 + length])
             offset += 4 + length
-        for name, value in zip(strings[::2], strings[1::2]):
-            if name and b"=" not in name and b"\0" not in name + value:
+        pairs = zip(strings[::2], strings[1::2])
+        return [(name, value) for name, value in pairs if name and b"=" not in name and b"\0" not in name + value]
+
+    @staticmethod
+    def _set_environment(pairs):
+        """Gives what the pairs replace, as pairs; a value of None takes a variable away."""
+        replaced = []
+        for name, value in pairs:
+            replaced.append((name, os.environb.get(name)))
+            if value is None:
+                os.environb.pop(name, None)
+            else:
                 os.environb[name] = value
-        self._add_python_path(os.environ.get("PYTHONPATH", ""))
-        if b"TZ" in strings[::2]:
+        if any(name == b"TZ" for name, _ in pairs):
             sys.modules["time"].tzset()
-        if seed:
-            self._reseed(seed)
+        return replaced[::-1]
 
     @staticmethod
     def _reseed(seed):
@@ -625,10 +644,13 @@ class Driver:
         self.reported_error = None
         self._wire.open_cell()
         self._interrupts.cell_is_due = True
+        replaced, self._cell_environment = self._set_environment(self._cell_environment), []
         try:
             outcome = in_cell(self._compile_and_run, code, mode)
         except KeyboardInterrupt as error:
             outcome = self._failed(error)
+        if replaced:
+            self._set_environment(replaced)
         if outcome is None:
             self._interrupts.cell_is_due = False
             self._wire.send(NOT_PYTHON, struct.pack("<I", cell_id))
@@ -840,16 +862,18 @@ class Driver:
         self.show({"text/plain": repr(value)} if data is None else data, True)
 
     def show(self, data, is_result=False):
-        """Sends a display message. `data`: MIME type to str or bytes; what is too large is cut (text) or left out."""
+        """Sends a display message. `data`: MIME type to str or bytes; long text/plain is cut. What else is too large, the
+        agent leaves out and says so."""
         parts = []
         for mime, content in data.items():
-            if isinstance(content, str):
-                limit = MAX_TEXT_BYTES if mime == "text/plain" else MAX_RICH_BYTES
-                if mime != "text/plain" and len(content) > limit:
-                    continue
-                content = bounded(content, limit)
-            if len(content) <= 2 * MAX_RICH_BYTES:
-                parts.append(packed(bounded(mime, 256)) + packed(content))
+            if mime == "text/plain" and isinstance(content, str):
+                content = bounded(content, MAX_TEXT_BYTES)
+            elif isinstance(content, str):
+                content = content.encode("utf-8", "backslashreplace")
+            if len(content) > MAX_RICH_BYTES:
+                # As long as need be to be too long.
+                content = bytes(MAX_RICH_BYTES + 1)
+            parts.append(packed(bounded(mime, 256)) + packed(content))
         if not parts:
             return
         self.streams.flush()

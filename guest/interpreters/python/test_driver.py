@@ -690,6 +690,26 @@ class IPythonTest(CellTests, DriverTest):
             self.assertEqual(result.displays[0][1]["image/png"], b"\x89PNG\r\n\x1a\n1234")
             self.assertEqual(result.displays[1][1]["application/json"], b'{"a": 1}')
 
+    def test_a_cell_has_an_environment_of_its_own(self):
+        with self.interpreter(OUTER="o") as python:
+            show = "import os, subprocess; print(os.environ.get('ONE'), os.environ['OUTER'], subprocess.check_output(['sh', '-c', 'echo $ONE']), __import__('time').tzname[0])"
+            pairs = {"ONE": "1", "OUTER": "\u00fc", "TZ": "XYZ1", "": "x", "a=b": "x"}
+            body = struct.pack("<I", len(pairs)) + b"".join(packed(text) for pair in pairs.items() for text in pair)
+            before = python.run(show).out
+            python.send("E", body)
+            self.assertEqual(python.run(show).out, "1 \u00fc b'1\\n' XYZ\n")
+            self.assertEqual(python.run(show).out, before)
+            python.send("E", body)
+            self.assertEqual(python.run("1/0").status, EXCEPTION)
+            self.assertEqual(python.run(show).out, before)
+
+    def test_what_is_too_large_to_be_shown_is_sent_as_too_large(self):
+        with self.interpreter() as python:
+            code = "display({'text/html': 'x' * %d, 'image/svg+xml': 'y' * 200000, 'text/plain': 'z' * 3000000}, raw=True)"
+            ((_, data),) = python.run(code % (17 << 20)).displays
+            self.assertEqual((len(data["text/html"]), len(data["image/svg+xml"])), ((16 << 20) + 1, 200000))
+            self.assertLess(len(data["text/plain"]), 1 << 20)
+
     def test_a_display_from_a_thread_between_cells_is_dropped(self):
         with self.interpreter() as python:
             code = "import threading, time\ngate = threading.Event(); shown = threading.Event()\ndef late():\n    gate.wait(); time.sleep(0.2); display('late'); shown.set()\nthreading.Thread(target=late, daemon=True).start()"

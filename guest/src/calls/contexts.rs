@@ -1,14 +1,26 @@
 //! Making, listing, restarting and ending contexts.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::agent::Agent;
 use crate::context::registry::describe;
-use crate::failure::CallResult;
+use crate::failure::{CallError, CallResult};
 use crate::proto::{self, ContextList, CreateContext};
 
-/// Makes one; its interpreter starts with its first cell.
+/// Makes one.
 pub fn create(agent: &Arc<Agent>, request: CreateContext) -> CallResult<proto::Context> {
+    let cwd = agent.workdir(&request.cwd);
+    if !cwd.starts_with('/') {
+        return Err(CallError::invalid(format!(
+            "working directory {cwd:?}, expected an absolute path"
+        )));
+    }
+    if !Path::new(&cwd).is_dir() {
+        return Err(CallError::invalid(format!(
+            "working directory {cwd:?} is not there, expected a directory in the VM"
+        )));
+    }
     let context = agent
         .contexts
         .create(agent, request.language(), request.cwd)?;

@@ -1,38 +1,62 @@
 //! Exec: runs a program or a script.
 
 use crate::agent::Agent;
-use crate::code::Code;
+use crate::code::{Code, ScriptFile};
 use crate::failure::{CallError, CallResult};
 use crate::link::stream::Call;
 use crate::process::command::Command;
 use crate::process::supervise::{supervise, CallLimits, Ended};
 use crate::proto::{output, Exec, ExecEnded, Output, Started};
 
-/// Runs it to its end.
-pub async fn exec(agent: &Agent, call: &Call, request: Exec) -> CallResult<ExecEnded> {
+/// Where the bytes for stdin come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stdin {
+    /// From the call's own input.
+    IsInput,
+    /// From other calls.
+    ComesLater,
+}
+
+/// A program that is ready to start, and what must live as long as it.
+#[derive(Debug)]
+pub struct Prepared<'a> {
+    /// The program.
+    pub command: Command<'a>,
+    /// The script, which counts against the agent's memory.
+    pub code: Code,
+    /// A long script's file.
+    pub file: Option<ScriptFile>,
+}
+
+/// Checks a request and gathers its script.
+pub async fn prepare(
+    agent: &Agent,
+    call: &Call,
+    request: Exec,
+    stdin: Stdin,
+) -> CallResult<Prepared<'static>> {
     let Exec {
         argv,
         script,
         cwd,
         env,
         user,
-        timeout_ms,
-        output_limit_bytes,
         open_stdin,
         script_follows,
+        ..
     } = request;
     let is_script = !script.is_empty() || script_follows;
     if is_script != argv.is_empty() {
         return Err(CallError::invalid("expected either argv or a script"));
     }
-    if script_follows && open_stdin {
+    if script_follows && open_stdin && stdin == Stdin::IsInput {
         return Err(CallError::invalid(
             "the input is the rest of the script, so it cannot be stdin too",
         ));
     }
     let code = Code::gather(agent, call, script.into_bytes(), script_follows).await?;
     let account = agent.account(&user)?;
-    let (argv, _file) = if is_script {
+    let (argv, file) = if is_script {
         code.for_bash(agent, &account)?
     } else {
         (argv, None)
@@ -46,7 +70,18 @@ pub async fn exec(agent: &Agent, call: &Call, request: Exec) -> CallResult<ExecE
         open_stdin,
         extra: Vec::new(),
     };
-    let running = agent.starter.start(command)?;
+    Ok(Prepared {
+        command,
+        code,
+        file,
+    })
+}
+
+/// Runs it to its end.
+pub async fn exec(agent: &Agent, call: &Call, request: Exec) -> CallResult<ExecEnded> {
+    let limits = CallLimits::new(request.timeout_ms, request.output_limit_bytes);
+    let prepared = prepare(agent, call, request, Stdin::IsInput).await?;
+    let running = agent.starter.start(prepared.command)?;
     let started = Started {
         pid: running.pid.unsigned_abs(),
     };
@@ -57,7 +92,6 @@ pub async fn exec(agent: &Agent, call: &Call, request: Exec) -> CallResult<ExecE
         })
         .await
     };
-    let limits = CallLimits::new(timeout_ms, output_limit_bytes);
     let ended = supervise(running, call, limits, announcement).await?;
     Ok(report(&ended))
 }

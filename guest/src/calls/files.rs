@@ -2,71 +2,51 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::fd::AsFd;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use tokio::sync::mpsc;
+use rustix::fs::RenameFlags;
 use tokio::task::spawn_blocking;
 
+use super::pieces::{self, Arrivals, Sink};
 use crate::agent::Agent;
 use crate::failure::{CallError, CallResult};
-use crate::link::outbox::Channel;
+use crate::files::describe::{self, PERMISSION_BITS};
+use crate::files::draft::Draft;
+use crate::files::make;
+use crate::files::owner::{Names, Owner};
+use crate::files::work::{parent_of, resolve, Work};
 use crate::link::stream::{Call, MAX_DATA_BYTES};
-use crate::proto::{FailureCode, FileRead, FileWritten, ReadFile, WriteFile};
+use crate::proto::{output, FailureCode, FileRead, FileWritten, Output, ReadFile, WriteFile};
+use std::sync::Arc;
 
-/// Pieces between a file and the link.
-const PIECES: usize = 4;
-const PERMISSION_BITS: u32 = 0o7777;
 const DEFAULT_MODE: u32 = 0o644;
 
-fn resolve(agent: &Agent, path: &str) -> CallResult<PathBuf> {
-    if path.is_empty() || path.contains('\0') {
-        return Err(CallError::invalid(
-            "a file's path is not empty and holds no NUL byte",
-        ));
-    }
-    Ok(Path::new(&agent.image.workdir).join(path))
-}
-
 /// Sends a file, or a part of it.
-pub async fn read(agent: &Agent, call: &Call, request: ReadFile) -> CallResult<FileRead> {
+pub async fn read(agent: &Agent, call: &Arc<Call>, request: ReadFile) -> CallResult<FileRead> {
     let path = resolve(agent, &request.path)?;
-    let (sender, mut pieces) = mpsc::channel(PIECES);
-    let reading = spawn_blocking(move || read_pieces(&path, &request, &sender));
-    let mut bytes = 0;
-    loop {
-        let piece: Vec<u8> = tokio::select! {
-            biased;
-            () = call.cancelled().wait() => return Err(CallError::cancelled()),
-            piece = pieces.recv() => match piece {
-                Some(piece) => piece,
-                None => break,
-            },
-        };
-        bytes += piece.len() as u64;
-        send(call, &piece).await?;
-    }
-    reading
+    let _transfer = pieces::begin(agent, call).await?;
+    let opening = spawn_blocking(move || open(&path, &request));
+    let (source, announcement) = opening
         .await
-        .map_err(|error| CallError::internal(format!("reading a file: {error}")))??;
-    Ok(FileRead { bytes })
-}
-
-async fn send(call: &Call, mut piece: &[u8]) -> CallResult<()> {
-    while !piece.is_empty() {
-        let room = tokio::select! {
-            biased;
-            () = call.cancelled().wait() => return Err(CallError::cancelled()),
-            room = call.data_room() => room.min(piece.len()),
-        };
-        call.send_data(Channel::Data, &piece[..room]);
-        piece = &piece[room..];
+        .map_err(|error| CallError::internal(format!("opening a file: {error}")))??;
+    if let Some(announcement) = announcement {
+        pieces::send_output(call, &announcement).await?;
     }
-    Ok(())
+    let bytes = pieces::send_all(call, move |sink| source.read_into(sink)).await?;
+    Ok(FileRead { bytes: bytes.0 })
 }
 
-fn read_pieces(path: &Path, request: &ReadFile, sender: &mpsc::Sender<Vec<u8>>) -> CallResult<()> {
+/// A part of an open file.
+struct Source {
+    file: File,
+    path: PathBuf,
+    length: u64,
+}
+
+fn open(path: &Path, request: &ReadFile) -> CallResult<(Source, Option<Output>)> {
     let shown = path.display();
     let fail = |error: io::Error| CallError::system(format_args!("read {shown}"), error);
     // Opening a pipe or a device must not wait for anybody.
@@ -90,134 +70,123 @@ fn read_pieces(path: &Path, request: &ReadFile, sender: &mpsc::Sender<Vec<u8>>) 
     if request.offset > 0 {
         file.seek(SeekFrom::Start(request.offset)).map_err(fail)?;
     }
-    let mut rest = if request.length == 0 {
+    let announcement = if request.announce {
+        let stat = rustix::fs::fstat(&file).map_err(|error| fail(error.into()))?;
+        let name = path.file_name().map_or(&b"/"[..], OsStrExt::as_bytes);
+        let entry = describe::entry(name, &stat, Vec::new(), &Names::load());
+        Some(Output {
+            output: Some(output::Output::Entry(entry)),
+        })
+    } else {
+        None
+    };
+    let length = if request.length == 0 {
         u64::MAX
     } else {
         request.length
     };
-    while rest > 0 {
-        let wanted = usize::try_from(rest)
-            .unwrap_or(MAX_DATA_BYTES)
-            .min(MAX_DATA_BYTES);
-        let mut piece = vec![0; wanted];
-        let count = match file.read(&mut piece) {
-            Ok(0) => break,
-            Ok(count) => count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(fail(error)),
-        };
-        piece.truncate(count);
-        rest -= count as u64;
-        if sender.blocking_send(piece).is_err() {
-            break;
+    let source = Source {
+        file,
+        path: path.to_owned(),
+        length,
+    };
+    Ok((source, announcement))
+}
+
+impl Source {
+    fn read_into(mut self, sink: &mut Sink) -> CallResult<()> {
+        let mut rest = self.length;
+        while rest > 0 {
+            let wanted = usize::try_from(rest)
+                .unwrap_or(MAX_DATA_BYTES)
+                .min(MAX_DATA_BYTES);
+            let mut piece = vec![0; wanted];
+            let count = match self.file.read(&mut piece) {
+                Ok(0) => break,
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => {
+                    let shown = self.path.display();
+                    return Err(CallError::system(format_args!("read {shown}"), error));
+                }
+            };
+            piece.truncate(count);
+            rest -= count as u64;
+            sink.send(piece)?;
         }
+        Ok(())
     }
-    Ok(())
 }
 
 /// Receives a file, which appears whole or not at all.
-pub async fn write(agent: &Agent, call: &Call, request: WriteFile) -> CallResult<FileWritten> {
-    let path = resolve(agent, &request.path)?;
-    let limit = if request.size_limit_bytes == 0 {
-        u64::MAX
-    } else {
-        request.size_limit_bytes
-    };
-    let (sender, pieces) = mpsc::channel(PIECES);
-    let writing = spawn_blocking(move || write_pieces(&path, &request, pieces));
-    let mut bytes = 0;
-    let complete = loop {
-        let piece = tokio::select! {
-            biased;
-            () = call.cancelled().wait() => break Err(CallError::cancelled()),
-            piece = call.next_data() => piece,
-        };
-        let Some(piece) = piece else { break Ok(()) };
-        bytes += piece.len() as u64;
-        if bytes > limit {
-            break Err(CallError::limit(format!(
-                "the file is larger than its limit of {limit} bytes"
-            )));
-        }
-        let sent = tokio::select! {
-            biased;
-            () = call.cancelled().wait() => break Err(CallError::cancelled()),
-            sent = sender.send(Piece::Data(piece)) => sent,
-        };
-        // The writer ended early: it says why.
-        if sent.is_err() {
-            break Ok(());
-        }
-    };
-    if complete.is_ok() {
-        let _ = sender.send(Piece::End).await;
-    }
-    drop(sender);
-    let written = writing
-        .await
-        .map_err(|error| CallError::internal(format!("writing a file: {error}")))?;
-    complete?;
+pub async fn write(agent: &Agent, call: &Arc<Call>, request: WriteFile) -> CallResult<FileWritten> {
+    let work = Work::new(call, "write", resolve(agent, &request.path)?);
+    let _transfer = pieces::begin(agent, call).await?;
+    let limit = request.size_limit_bytes;
+    let (bytes, path) = pieces::receive_all(call, limit, move |arrivals| {
+        write_pieces(&work, &request, arrivals)
+    })
+    .await?;
     Ok(FileWritten {
         bytes,
-        path: written?.to_string_lossy().into_owned(),
+        path: path.into_os_string().into_vec(),
     })
 }
 
-enum Piece {
-    Data(Vec<u8>),
-    /// Without it the file is given up.
-    End,
-}
-
-/// A file beside its destination, gone unless it is moved there.
-struct Draft {
-    path: PathBuf,
-    is_moved: bool,
-}
-
-impl Drop for Draft {
-    fn drop(&mut self) {
-        if !self.is_moved {
-            // Nothing to be done when it cannot be removed.
-            let _ = fs::remove_file(&self.path);
-        }
+fn write_pieces(work: &Work, request: &WriteFile, arrivals: &mut Arrivals) -> CallResult<PathBuf> {
+    let fail = |error: io::Error| work.failed(error);
+    let owner = Owner::find(&request.user, &request.group)?;
+    let parents = request.make_parents.then_some(owner);
+    let (path, replaced) = destination(work.path(), parents)?;
+    if request.must_be_new && replaced.is_some() {
+        return Err(exists(work));
     }
-}
-
-fn write_pieces(
-    path: &Path,
-    request: &WriteFile,
-    mut pieces: mpsc::Receiver<Piece>,
-) -> CallResult<PathBuf> {
-    let shown = path.display();
-    let fail = |error: io::Error| CallError::system(format_args!("write {shown}"), error);
-    let (path, replaced) = destination(path, request.make_parents)?;
-    let (mut draft, mut file) = make_draft(&path).map_err(fail)?;
-    loop {
-        match pieces.blocking_recv() {
-            Some(Piece::Data(data)) => file.write_all(&data).map_err(fail)?,
-            Some(Piece::End) => break,
-            None => return Err(CallError::cancelled()),
-        }
+    let (directory, name) = parent_of(&path).map_err(|error| work.failed(error))?;
+    let (draft, file) = Draft::file(&directory).map_err(|error| work.failed(error))?;
+    let mut file = File::from(file);
+    while let Some(piece) = arrivals.next_piece()? {
+        file.write_all(&piece).map_err(fail)?;
     }
     let mode = match (request.mode & PERMISSION_BITS, &replaced) {
         (0, Some(replaced)) => replaced.mode() & PERMISSION_BITS,
         (0, None) => DEFAULT_MODE,
         (mode, _) => mode,
     };
-    if let Some(replaced) = &replaced {
-        std::os::unix::fs::fchown(&file, Some(replaced.uid()), Some(replaced.gid()))
-            .map_err(fail)?;
-    }
+    // The owner goes first: it takes the set-user bits away.
+    let kept = replaced.map_or_else(Owner::default, |replaced| Owner {
+        uid: Some(replaced.uid()),
+        gid: Some(replaced.gid()),
+    });
+    let owner = Owner {
+        uid: owner.uid.or(kept.uid),
+        gid: owner.gid.or(kept.gid),
+    };
+    owner
+        .take(file.as_fd())
+        .map_err(|error| work.failed(error))?;
     file.set_permissions(fs::Permissions::from_mode(mode))
         .map_err(fail)?;
-    fs::rename(&draft.path, &path).map_err(fail)?;
-    draft.is_moved = true;
+    let flags = if request.must_be_new {
+        RenameFlags::NOREPLACE
+    } else {
+        RenameFlags::empty()
+    };
+    draft.move_to(&name, flags).map_err(|error| match error {
+        rustix::io::Errno::EXIST => exists(work),
+        error => work.failed(error),
+    })?;
     Ok(path)
 }
 
-/// Where the file goes, links followed, and what is there now.
-fn destination(path: &Path, make_parents: bool) -> CallResult<(PathBuf, Option<fs::Metadata>)> {
+fn exists(work: &Work) -> CallError {
+    CallError::conflict(format!(
+        "{} exists, expected a new file",
+        work.path().display()
+    ))
+}
+
+/// Where the file goes, links followed, and what is there now. With `parents`, the owner of the directories that are made.
+fn destination(path: &Path, parents: Option<Owner>) -> CallResult<(PathBuf, Option<fs::Metadata>)> {
     let shown = path.display();
     let fail = |error: io::Error| CallError::system(format_args!("write {shown}"), error);
     match fs::metadata(path) {
@@ -233,39 +202,12 @@ fn destination(path: &Path, make_parents: bool) -> CallResult<(PathBuf, Option<f
             let name = path
                 .file_name()
                 .ok_or_else(|| CallError::invalid(format!("{shown} names no file")))?;
-            let parent = path.parent().unwrap_or(Path::new("/"));
-            if make_parents {
-                fs::create_dir_all(parent).map_err(fail)?;
+            if let Some(owner) = parents {
+                make::parents_of(path, owner).map_err(fail)?;
             }
+            let parent = path.parent().unwrap_or(Path::new("/"));
             Ok((fs::canonicalize(parent).map_err(fail)?.join(name), None))
         }
         Err(error) => Err(fail(error)),
-    }
-}
-
-fn make_draft(path: &Path) -> io::Result<(Draft, File)> {
-    static NEXT: AtomicU64 = AtomicU64::new(1);
-    let directory = path.parent().unwrap_or(Path::new("/"));
-    loop {
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let draft = directory.join(format!(".instavm-draft-{}-{number}", std::process::id()));
-        match File::options()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&draft)
-        {
-            Ok(file) => {
-                return Ok((
-                    Draft {
-                        path: draft,
-                        is_moved: false,
-                    },
-                    file,
-                ))
-            }
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error),
-        }
     }
 }

@@ -1,15 +1,17 @@
-//! RunCode: a cell of Bash in a fresh shell, of any other language in an interpreter.
+//! RunCode: a cell in an interpreter, or of Bash in a fresh shell.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::agent::Agent;
 use crate::code::Code;
+use crate::context::actor::Context;
 use crate::context::cell::{Cell, Verdict};
 use crate::context::wire::Mode;
 use crate::failure::{CallError, CallResult};
 use crate::link::stream::Call;
 use crate::process::command::Command;
+use crate::process::environment;
 use crate::process::supervise::{supervise, CallLimits};
 use crate::proto::{CodeEnded, FailureCode, Language, RunCode};
 
@@ -19,6 +21,7 @@ pub async fn run_code(
     call: &Arc<Call>,
     mut request: RunCode,
 ) -> CallResult<CodeEnded> {
+    environment::check(&request.env)?;
     let limits = CallLimits::new(request.timeout_ms, request.output_limit_bytes);
     let deadline = limits.time.map(|time| Instant::now() + time);
     let first = std::mem::take(&mut request.code);
@@ -27,23 +30,28 @@ pub async fn run_code(
         call: call.clone(),
         code: code.clone(),
         mode,
+        env: request.env.clone(),
         output_limit_bytes: limits.output_bytes,
         deadline,
     };
     match request.language() {
-        Language::Unspecified => return Err(CallError::invalid("a cell without a language")),
-        Language::Bash => {}
+        Language::Unspecified if request.context_id.is_empty() => {
+            return Err(CallError::invalid(
+                "a cell with neither language nor context",
+            ));
+        }
+        Language::Bash if request.context_id.is_empty() => {}
         Language::Detect => {
-            match run_in_context(agent, Language::Python, &request, cell(Mode::Detect)).await {
+            match run_in_context(agent, &request, cell(Mode::Detect)).await {
                 Ok(Verdict::Ended(ended)) => return Ok(ended),
                 Ok(Verdict::NotThisLanguage) => {}
                 // Without Python, everything is Bash.
-                Err(error) if error.code == FailureCode::Unsupported && request.env.is_empty() => {}
+                Err(error) if error.code == FailureCode::Unsupported => {}
                 Err(error) => return Err(error),
             }
         }
-        language => {
-            return match run_in_context(agent, language, &request, cell(Mode::Plain)).await? {
+        _ => {
+            return match run_in_context(agent, &request, cell(Mode::Plain)).await? {
                 Verdict::Ended(ended) => Ok(ended),
                 Verdict::NotThisLanguage => Err(CallError::internal(
                     "an interpreter refused code of its own language",
@@ -55,29 +63,34 @@ pub async fn run_code(
     run_bash(agent, call, &code, request, CallLimits { time, ..limits }).await
 }
 
-async fn run_in_context(
-    agent: &Arc<Agent>,
-    language: Language,
-    request: &RunCode,
-    cell: Cell,
-) -> CallResult<Verdict> {
-    if !request.env.is_empty() {
-        return Err(CallError::unsupported(
-            "an environment for one cell of an interpreter; Activate sets one for all",
+async fn run_in_context(agent: &Arc<Agent>, request: &RunCode, cell: Cell) -> CallResult<Verdict> {
+    let context = context_of(agent, request)?;
+    if context.driver.language == Language::Bash && cell.code.bytes().contains(&0) {
+        return Err(CallError::invalid(
+            "the code holds a NUL byte, which no shell can read",
         ));
     }
+    context.run(cell).await
+}
+
+fn context_of(agent: &Arc<Agent>, request: &RunCode) -> CallResult<Arc<Context>> {
+    let expected = match request.language() {
+        Language::Unspecified => return agent.contexts.find(&request.context_id),
+        Language::Detect => Language::Python,
+        language => language,
+    };
     let context = agent
         .contexts
-        .for_cell(agent, &request.context_id, language)?;
-    if context.driver.language != language {
+        .for_cell(agent, &request.context_id, expected)?;
+    if context.driver.language != expected {
         return Err(CallError::invalid(format!(
             "context {:?} runs {}, not {}",
             context.id,
             context.driver.language.as_str_name(),
-            language.as_str_name()
+            expected.as_str_name()
         )));
     }
-    context.run(cell).await
+    Ok(context)
 }
 
 async fn run_bash(
@@ -87,12 +100,6 @@ async fn run_bash(
     request: RunCode,
     limits: CallLimits,
 ) -> CallResult<CodeEnded> {
-    if request.language() == Language::Bash && !request.context_id.is_empty() {
-        return Err(CallError::not_found(format!(
-            "context {:?}: Bash has only its default context",
-            request.context_id
-        )));
-    }
     let account = agent.account("")?;
     let (argv, _file) = code.for_bash(agent, &account)?;
     let command = Command {

@@ -61,6 +61,7 @@ struct Wishes {
     restarts: Vec<oneshot::Sender<()>>,
     is_interrupted: bool,
     is_woken: bool,
+    is_wanted: bool,
     is_deleted: bool,
     is_busy: bool,
 }
@@ -182,6 +183,11 @@ impl Context {
     pub fn wake(&self) {
         self.control
             .wish(|wishes| wishes.is_woken = !wishes.is_busy);
+    }
+
+    /// Starts the interpreter, if there is none.
+    pub fn prepare(&self) {
+        self.control.wish(|wishes| wishes.is_wanted = true);
     }
 
     /// Ends the interpreter; returns when it is gone.
@@ -315,7 +321,7 @@ impl Actor {
     async fn grant_wishes(&mut self) -> bool {
         self.catch_up().await;
         loop {
-            let (activations, restarts) = {
+            let (activations, restarts, is_wanted) = {
                 let mut wishes = self.control.wishes();
                 if wishes.is_deleted {
                     return false;
@@ -328,8 +334,12 @@ impl Actor {
                 (
                     std::mem::take(&mut wishes.activations),
                     std::mem::take(&mut wishes.restarts),
+                    std::mem::take(&mut wishes.is_wanted),
                 )
             };
+            if is_wanted && matches!(self.slot, Slot::Empty) {
+                self.start();
+            }
             if activations.is_empty() && restarts.is_empty() {
                 return true;
             }

@@ -8,13 +8,14 @@ use tokio::sync::oneshot;
 use tokio::time::{sleep_until, timeout};
 
 use super::actor::Control;
-use super::conversation::Conversation;
-use super::interpreter::Interpreter;
+use super::conversation::{Conversation, Displays};
+use super::interpreter::{Interpreter, Interrupts};
 use super::usage::CellUsage;
 use super::wire::{Done, Mode, Status};
 use crate::code::Code;
 use crate::failure::{shortened, CallError, CallResult};
 use crate::link::stream::Call;
+use crate::process::environment::Variables;
 use crate::process::group::{self, ProcessGroup};
 use crate::process::output::OutputFlow;
 use crate::process::proc_table;
@@ -41,6 +42,8 @@ pub struct Cell {
     pub code: Arc<Code>,
     /// How.
     pub mode: Mode,
+    /// On top of the interpreter's environment.
+    pub env: Variables,
     /// Of stdout and of stderr; what lies beyond is dropped.
     pub output_limit_bytes: u64,
     /// Then it is over, also when its turn has not come.
@@ -50,10 +53,15 @@ pub struct Cell {
 impl Cell {
     /// Returns at the deadline.
     pub async fn deadline(&self) {
-        match self.deadline {
-            Some(deadline) => sleep_until(deadline.into()).await,
-            None => std::future::pending().await,
-        }
+        until(self.deadline).await;
+    }
+}
+
+/// Never returns without a time.
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time.into()).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -105,6 +113,7 @@ pub async fn run(
     control: &Control,
 ) -> CellEnd {
     let started_at = Instant::now();
+    let interrupts = interpreter.driver.interrupts;
     let usage_before = interpreter.usage.start_cell(interpreter.pid);
     let Interpreter {
         pid,
@@ -123,6 +132,7 @@ pub async fn run(
         ended,
         group,
         start_ticks: proc_table::now_ticks(),
+        interrupts,
     };
     let mut conversation = Conversation {
         cell,
@@ -131,8 +141,9 @@ pub async fn run(
         replies,
         flow: OutputFlow::new(&cell.call, stdout, stderr, cell.output_limit_bytes),
         kept: [kept_stdout, kept_stderr],
-        has_dropped_display: false,
+        displays: Displays::default(),
         request_bytes: 0,
+        was_refused: false,
     };
     let (stop, timed_out) = process.watch(&mut conversation, control).await;
     let (stop, reaped) = process.settle(stop).await;
@@ -153,6 +164,7 @@ pub async fn run(
     );
     let figures = Figures {
         language: interpreter.driver.language,
+        ends_silently: interpreter.driver.ends_silently,
         timed_out,
         truncated,
         usage,
@@ -185,6 +197,7 @@ struct Process<'a> {
     ended: &'a mut oneshot::Receiver<Reaped>,
     group: &'a ProcessGroup,
     start_ticks: u64,
+    interrupts: Interrupts,
 }
 
 impl Process<'_> {
@@ -201,6 +214,7 @@ impl Process<'_> {
             tokio::pin!(answer);
             let deadline = cell.deadline();
             tokio::pin!(deadline);
+            let (mut again_at, mut again_pause) = (None, self.interrupts.again);
             loop {
                 let patience = tokio::select! {
                     biased;
@@ -216,6 +230,13 @@ impl Process<'_> {
                             break Stop::Restarted;
                         }
                         self.interrupt();
+                        again_at = again_pause.map(|pause| Instant::now() + pause);
+                        continue;
+                    }
+                    () = until(again_at) => {
+                        self.interrupt();
+                        again_pause = again_pause.map(|pause| 2 * pause);
+                        again_at = again_pause.map(|pause| Instant::now() + pause);
                         continue;
                     }
                 };
@@ -243,7 +264,12 @@ impl Process<'_> {
     }
 
     fn interrupt(&self) {
-        group::signal(self.pid, Signal::INT);
+        let signal = if self.interrupts.to_group {
+            group::signal_all
+        } else {
+            group::signal
+        };
+        signal(self.pid, Signal::INT);
     }
 
     /// Ends an interpreter that cannot be used any more, and says how it ended.
@@ -287,6 +313,7 @@ pub fn never_run(language: Language, waited: Duration) -> CodeEnded {
 
 struct Figures {
     language: Language,
+    ends_silently: bool,
     timed_out: bool,
     truncated: bool,
     usage: CellUsage,
@@ -298,10 +325,9 @@ fn summary(stop: Stop, reaped: Option<Reaped>, figures: &Figures) -> CodeEnded {
     let (exit_code, error, context_lost) = match stop {
         Stop::Done(done) => {
             let is_exit = done.status == Status::Exited;
-            let exit_code = if is_exit {
-                done.exit_code & 0xff
-            } else {
-                i32::from(done.status == Status::Raised)
+            let exit_code = match done.status {
+                Status::Raised => 1,
+                Status::Completed | Status::Exited => done.exit_code & 0xff,
             };
             (
                 exit_code,
@@ -310,6 +336,10 @@ fn summary(stop: Stop, reaped: Option<Reaped>, figures: &Figures) -> CodeEnded {
             )
         }
         Stop::NotThisLanguage => (0, None, false),
+        Stop::Died(Some(Reaped {
+            ending: Ending::Exited(exit_code),
+            ..
+        })) if figures.ends_silently => (exit_code & 0xff, None, true),
         Stop::Died(_) => (
             killed().exit_code(),
             Some(lost(&format!("the interpreter {}", killed()))),

@@ -2,16 +2,15 @@
 
 use super::cell::{Cell, Stop};
 use super::interpreter::{NoReply, Replies};
-use super::wire::{self, Reply};
-use crate::failure::{shortened, CallError, CallResult};
+use super::wire::{self, Piece, Reply};
+use crate::failure::{CallError, CallResult};
 use crate::link::outbox::Channel;
-use crate::link::stream::MAX_DATA_BYTES;
 use crate::process::output::OutputFlow;
 use crate::process::pipe::PipeWriter;
 use crate::proto::{output, Display, Output};
 
-/// What a display may have, so that its message stays within a frame.
-const MAX_DISPLAY_BYTES: usize = MAX_DATA_BYTES - 1024;
+/// What a pipe holds. A longer request may have been read in part, and be why its reader is gone.
+const PIPE_BYTES: usize = 64 * 1024;
 
 /// One cell and the pipes of the interpreter that runs it.
 pub struct Conversation<'a> {
@@ -27,18 +26,41 @@ pub struct Conversation<'a> {
     pub flow: OutputFlow<'a>,
     /// What was printed before it, on stdout and on stderr.
     pub kept: [&'a mut Vec<u8>; 2],
-    /// Something could not be shown.
-    pub has_dropped_display: bool,
+    /// What is shown, and what could not be.
+    pub displays: Displays,
     /// Length of the request once it is in the pipe.
     pub request_bytes: u64,
+    /// The pipe had no reader any more when a request came that it could hold.
+    pub was_refused: bool,
+}
+
+/// How the displays of a cell go.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Displays {
+    /// One, or a part of one, was left out.
+    has_dropped: bool,
+    /// The host waits for more of one.
+    is_open: bool,
+    /// The host did not take one in time: it gets no other.
+    are_over: bool,
 }
 
 impl Conversation<'_> {
     /// Sends the cell and passes on what it shows until it is over.
     pub async fn run(&mut self) -> Stop {
         self.send_kept().await;
-        let request = wire::execute(self.cell_id, self.cell.mode, self.cell.code.bytes());
+        let mut request = if self.cell.env.is_empty() {
+            Vec::new()
+        } else {
+            wire::environment(self.cell.env.iter())
+        };
+        request.extend(wire::execute(
+            self.cell_id,
+            self.cell.mode,
+            self.cell.code.bytes(),
+        ));
         if self.requests.write_all(&request).await.is_err() {
+            self.was_refused = request.len() <= PIPE_BYTES;
             return Stop::Broken("its pipe is closed".to_owned());
         }
         self.request_bytes = request.len() as u64;
@@ -61,11 +83,16 @@ impl Conversation<'_> {
                 Ok(Reply::Display {
                     parts, is_result, ..
                 }) => {
-                    if let Err(error) = self.show(parts, is_result).await {
+                    if let Err(error) = self.show_whole(parts, is_result).await {
                         return Stop::Broken(error.message);
                     }
                 }
-                Ok(Reply::Skipped) => self.has_dropped_display = true,
+                Ok(Reply::Piece(piece)) => {
+                    if let Err(error) = self.show_piece(piece).await {
+                        return Stop::Broken(error.message);
+                    }
+                }
+                Ok(Reply::Skipped) => self.displays.has_dropped = true,
                 Ok(_) => {
                     return Stop::Broken(
                         "the interpreter's pipe carried a message out of turn".to_owned(),
@@ -81,23 +108,67 @@ impl Conversation<'_> {
     /// Whether the interpreter has taken anything of the request out of its pipe. (One that is killed between cells ends
     /// a little later than it is signalled, and a cell may come in between.)
     pub fn was_read(&self) -> bool {
-        self.request_bytes == 0 || self.requests.waiting_bytes() < self.request_bytes
+        !self.was_refused
+            && (self.request_bytes == 0 || self.requests.waiting_bytes() < self.request_bytes)
     }
 
-    /// Behind what was printed before it.
-    async fn show(&mut self, parts: Vec<(String, Vec<u8>)>, is_result: bool) -> CallResult<()> {
-        self.pass_rest_on().await?;
-        let (display, is_cut) = bounded_display(parts, is_result);
-        self.has_dropped_display |= is_cut;
-        if display.data.is_empty() {
+    async fn show_whole(
+        &mut self,
+        parts: Vec<(String, Vec<u8>)>,
+        is_result: bool,
+    ) -> CallResult<()> {
+        if parts.is_empty() {
             return Ok(());
         }
-        self.cell
-            .call
-            .send(&Output {
-                output: Some(output::Output::Display(display)),
-            })
-            .await
+        self.show(Display {
+            data: parts.into_iter().collect(),
+            is_result,
+            continues: false,
+        })
+        .await
+    }
+
+    async fn show_piece(&mut self, piece: Piece) -> CallResult<()> {
+        if piece.is_last && !self.displays.is_open {
+            // Nothing of it was kept.
+            return Ok(());
+        }
+        let mut display = Display {
+            is_result: piece.is_result,
+            continues: !piece.is_last,
+            ..Display::default()
+        };
+        if !piece.mime.is_empty() {
+            display.data.insert(piece.mime, piece.data);
+        }
+        self.show(display).await
+    }
+
+    /// Behind what was printed before it. Once the cell has no time left, a host that reads slowly is not waited for.
+    async fn show(&mut self, display: Display) -> CallResult<()> {
+        if self.displays.are_over {
+            return Ok(());
+        }
+        if !self.displays.is_open {
+            self.pass_rest_on().await?;
+        }
+        let continues = display.continues;
+        let output = Output {
+            output: Some(output::Output::Display(display)),
+        };
+        let was_sent = tokio::select! {
+            biased;
+            result = self.cell.call.send(&output) => result.map(|()| true)?,
+            () = self.cell.call.cancelled().wait() => false,
+            () = self.cell.deadline() => false,
+        };
+        if was_sent {
+            self.displays.is_open = continues;
+        } else {
+            self.displays.has_dropped = true;
+            self.displays.are_over = true;
+        }
+        Ok(())
     }
 
     /// Passes on what the cell printed last.
@@ -110,7 +181,7 @@ impl Conversation<'_> {
 
     /// Whether something that was printed or shown was dropped.
     pub fn is_truncated(&self) -> bool {
-        self.flow.passed().is_truncated || self.has_dropped_display
+        self.flow.passed().is_truncated || self.displays.has_dropped || self.displays.is_open
     }
 
     async fn send_kept(&mut self) {
@@ -126,54 +197,5 @@ impl Conversation<'_> {
                 rest = &rest[room..];
             }
         }
-    }
-}
-
-/// What fits into one message, and whether something did not.
-fn bounded_display(parts: Vec<(String, Vec<u8>)>, is_result: bool) -> (Display, bool) {
-    const SHORTEST_TEXT: usize = 1024;
-    let mut display = Display {
-        is_result,
-        ..Display::default()
-    };
-    let mut room = MAX_DISPLAY_BYTES;
-    let mut is_cut = false;
-    for (mime, mut data) in parts {
-        let overhead = mime.len() + 16;
-        if overhead + data.len() > room {
-            is_cut = true;
-            if mime != "text/plain" || room < overhead + SHORTEST_TEXT {
-                continue;
-            }
-            data = shortened(String::from_utf8_lossy(&data).into_owned(), room - overhead)
-                .into_bytes();
-        }
-        room -= overhead + data.len();
-        display.data.insert(mime, data);
-    }
-    (display, is_cut)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_display_fits_into_a_message_whatever_is_shown() {
-        let large = |mime: &str| (mime.to_owned(), vec![b'x'; 100_000]);
-        let small = ("text/html".to_owned(), b"<b>".to_vec());
-        let (display, is_cut) = bounded_display(
-            vec![large("image/png"), small.clone(), large("text/plain")],
-            true,
-        );
-        assert!(is_cut && display.is_result);
-        assert_eq!(
-            display.data.keys().collect::<Vec<_>>(),
-            ["text/html", "text/plain"]
-        );
-        let bytes: usize = display.data.values().map(Vec::len).sum();
-        assert!((60_000..=MAX_DISPLAY_BYTES).contains(&bytes));
-        let (display, is_cut) = bounded_display(vec![small], false);
-        assert!(!is_cut && display.data.len() == 1);
     }
 }

@@ -3,7 +3,6 @@
 use std::io;
 use std::time::Duration;
 
-use rustix::process::Signal;
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
@@ -40,6 +39,20 @@ pub struct Driver {
     pub file: &'static str,
     /// Its text.
     pub source: &'static str,
+    /// How its cells are interrupted.
+    pub interrupts: Interrupts,
+    /// It says nothing when a cell ends it: its end has the exit code.
+    pub ends_silently: bool,
+}
+
+/// How a cell is interrupted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Interrupts {
+    /// It goes to the whole process group: also to what a cell waits for.
+    pub to_group: bool,
+    /// It is sent again when it did nothing for so long, then after twice as long, and so on: one may strike where
+    /// nobody sees it.
+    pub again: Option<Duration>,
 }
 
 /// Python's driver. What its options are for is said in the file.
@@ -49,6 +62,41 @@ pub const PYTHON: Driver = Driver {
     options: &["-I", "-S", "-X", "utf8"],
     file: "driver.py",
     source: include_str!("../../interpreters/python/driver.py"),
+    interrupts: Interrupts {
+        to_group: false,
+        again: None,
+    },
+    ends_silently: false,
+};
+
+/// JavaScript's driver.
+pub const JAVASCRIPT: Driver = Driver {
+    language: Language::Javascript,
+    program: "node",
+    options: &[],
+    file: "driver.cjs",
+    source: include_str!("../../interpreters/javascript/driver.cjs"),
+    // No cell sees it, so more than one does no harm.
+    interrupts: Interrupts {
+        to_group: true,
+        again: Some(Duration::from_millis(100)),
+    },
+    ends_silently: false,
+};
+
+/// Bash's driver.
+pub const BASH: Driver = Driver {
+    language: Language::Bash,
+    program: "bash",
+    options: &[],
+    file: "driver.sh",
+    source: include_str!("../../interpreters/bash/driver.sh"),
+    // A program that is just being started misses it. One that handles it gets some time.
+    interrupts: Interrupts {
+        to_group: true,
+        again: Some(Duration::from_millis(500)),
+    },
+    ends_silently: true,
 };
 
 /// A driver that said it is ready. Dropped, it is killed with everything it started.
@@ -211,11 +259,6 @@ impl Interpreter {
         } else {
             format!("it said: {}", shortened(text, 2000))
         }
-    }
-
-    /// Interrupts what runs in it.
-    pub fn interrupt(&self) {
-        group::signal(self.pid, Signal::INT);
     }
 
     /// The driver ended, or will by itself: what its cells started goes on.

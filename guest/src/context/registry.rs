@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::actor::{Activation, Context};
-use super::interpreter::{Driver, PYTHON};
+use super::interpreter::{Driver, BASH, JAVASCRIPT, PYTHON};
 use crate::agent::Agent;
 use crate::failure::{CallError, CallResult};
 use crate::proto::{self, Language};
@@ -13,7 +13,7 @@ use crate::proto::{self, Language};
 const MAX_CONTEXTS: usize = 32;
 
 /// The languages that have interpreters.
-pub const DRIVERS: &[&Driver] = &[&PYTHON];
+pub const DRIVERS: &[&Driver] = &[&PYTHON, &JAVASCRIPT, &BASH];
 
 /// Contexts by id.
 #[derive(Debug, Default)]
@@ -41,6 +41,7 @@ fn driver_of(language: Language) -> CallResult<&'static Driver> {
 fn default_id(driver: &Driver) -> String {
     match driver.language {
         Language::Javascript => "javascript".to_owned(),
+        Language::Bash => "bash".to_owned(),
         _ => "python".to_owned(),
     }
 }
@@ -76,7 +77,7 @@ impl Contexts {
         found.ok_or_else(|| CallError::not_found(format!("context {id:?} does not exist")))
     }
 
-    /// Makes another context.
+    /// Makes another context. Its interpreter starts at once, so that it is there when its first cell comes.
     pub fn create(
         &self,
         agent: &Arc<Agent>,
@@ -93,6 +94,7 @@ impl Contexts {
         state.created += 1;
         let id = format!("{}-{}", default_id(driver), state.created);
         let context = Context::start(agent.clone(), driver, id.clone(), cwd);
+        context.prepare();
         state.contexts.insert(id, context.clone());
         Ok(context)
     }

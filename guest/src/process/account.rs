@@ -29,7 +29,7 @@ impl Account {
         if user == "root" || user == "0" {
             return Ok(Self::root());
         }
-        let read = |path: &str| read_bounded(path).map_err(|error| CallError::system(path, error));
+        let read = |path: &str| read_text(path).map_err(|error| CallError::system(path, error));
         Self::find_in(
             user,
             &read("/etc/passwd")?,
@@ -137,7 +137,23 @@ fn groups_of(name: &str, gid: u32, group: &str) -> Vec<u32> {
     all
 }
 
-fn read_bounded(path: &str) -> io::Result<String> {
+/// The number of a group's name or number.
+pub fn find_group(group: &str) -> CallResult<u32> {
+    if let Ok(number) = group.parse() {
+        return Ok(number);
+    }
+    let text = read_text("/etc/group").map_err(|error| CallError::system("/etc/group", error))?;
+    let found = text.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        (fields.next()? == group).then(|| fields.nth(1)?.parse().ok())?
+    });
+    found.ok_or_else(|| {
+        CallError::not_found(format!("group {group:?} is not in the VM's /etc/group"))
+    })
+}
+
+/// The text of one of these files, bounded.
+pub fn read_text(path: &str) -> io::Result<String> {
     let mut text = Vec::new();
     File::open(path)?
         .take(MAX_FILE_BYTES)

@@ -6,7 +6,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::process::{kill_process, Pid, Signal};
+use rustix::process::{kill_process, kill_process_group, Pid, Signal};
 
 use super::cgroup::{Cgroup, Cgroups};
 use super::proc_table;
@@ -199,6 +199,13 @@ fn session_pids(leader: i32) -> Vec<i32> {
 /// Sends SIGKILL; a process that is gone already is what was wanted.
 pub fn kill(pid: i32) {
     signal(pid, Signal::KILL);
+}
+
+/// Sends a signal to the process group of a leader that may be gone already.
+pub fn signal_all(leader: i32, signal: Signal) {
+    if let Some(leader) = Pid::from_raw(leader) {
+        let _ = kill_process_group(leader, signal);
+    }
 }
 
 /// Sends a signal to one process that may be gone already.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::task::yield_now;
 use tokio::time::sleep;
 
+use super::output_log::OutputLog;
 use super::pipe::{OutputPipe, Piece};
 use crate::flag::Flag;
 use crate::link::outbox::Channel;
@@ -31,9 +32,18 @@ struct Lane<'a> {
     has_ended: bool,
 }
 
-/// Stdout and stderr of one call.
+/// Where output goes.
+#[derive(Clone, Copy)]
+enum Target<'a> {
+    /// To the host, as it grants credit.
+    Host(&'a Call),
+    /// To whoever reads it later, without waiting.
+    Log(&'a OutputLog),
+}
+
+/// Stdout and stderr of one process.
 pub struct OutputFlow<'a> {
-    call: &'a Call,
+    target: Target<'a>,
     lanes: [Lane<'a>; 2],
     limit_bytes: u64,
 }
@@ -61,6 +71,19 @@ impl<'a> OutputFlow<'a> {
         stderr: &'a OutputPipe,
         limit_bytes: u64,
     ) -> Self {
+        Self::to(Target::Host(call), (stdout, stderr), limit_bytes)
+    }
+
+    /// Everything goes into a log.
+    pub fn into_log(log: &'a OutputLog, stdout: &'a OutputPipe, stderr: &'a OutputPipe) -> Self {
+        Self::to(Target::Log(log), (stdout, stderr), u64::MAX)
+    }
+
+    fn to(
+        target: Target<'a>,
+        (stdout, stderr): (&'a OutputPipe, &'a OutputPipe),
+        limit_bytes: u64,
+    ) -> Self {
         let lane = |pipe, channel| Lane {
             pipe,
             channel,
@@ -68,7 +91,7 @@ impl<'a> OutputFlow<'a> {
             has_ended: false,
         };
         Self {
-            call,
+            target,
             lanes: [lane(stdout, Channel::Stdout), lane(stderr, Channel::Stderr)],
             limit_bytes,
         }
@@ -168,10 +191,13 @@ impl<'a> OutputFlow<'a> {
         let room = if lane.total_bytes >= self.limit_bytes {
             MAX_DATA_BYTES
         } else {
-            match self.call.data_room_now() {
-                0 if lane.pipe.waiting_bytes() > 0 => self.call.data_room().await,
-                0 => return Ok(Piece::Nothing),
-                room => room,
+            match self.target {
+                Target::Log(_) => MAX_DATA_BYTES,
+                Target::Host(call) => match call.data_room_now() {
+                    0 if lane.pipe.waiting_bytes() > 0 => call.data_room().await,
+                    0 => return Ok(Piece::Nothing),
+                    room => room,
+                },
             }
         };
         // Nothing is awaited between here and the use of the room.
@@ -195,7 +221,10 @@ impl<'a> OutputFlow<'a> {
             .len()
             .min(usize::try_from(wanted).unwrap_or(usize::MAX));
         if sent > 0 {
-            self.call.send_data(lane.channel, &data[..sent]);
+            match self.target {
+                Target::Host(call) => call.send_data(lane.channel, &data[..sent]),
+                Target::Log(log) => log.append(lane.channel, &data[..sent]),
+            }
         }
         lane.total_bytes += data.len() as u64;
     }

@@ -16,7 +16,7 @@ use crate::link::stream::Call;
 use crate::sys::kernel::{self, Ending, Reaped};
 
 /// How long a killed process may take to be gone; one that the kernel cannot end is left behind.
-const KILL_GRACE: Duration = Duration::from_secs(2);
+pub const KILL_GRACE: Duration = Duration::from_secs(2);
 
 /// What bounds a call.
 #[derive(Clone, Copy, Debug)]
@@ -117,13 +117,14 @@ pub async fn supervise(
         truncated: passed.is_truncated,
         stdout_bytes: passed.stdout_bytes,
         stderr_bytes: passed.stderr_bytes,
-        cpu: cgroup_or_reaped_cpu(&group, reaped),
+        cpu: cpu_of(&group, reaped),
         wall,
         out_of_memory: group.out_of_memory_kills() > 0,
     })
 }
 
-fn cgroup_or_reaped_cpu(group: &ProcessGroup, reaped: Option<Reaped>) -> Duration {
+/// CPU time of a group, or of the process that led it.
+pub fn cpu_of(group: &ProcessGroup, reaped: Option<Reaped>) -> Duration {
     group
         .directory()
         .and_then(|_| group.cpu())

@@ -1,24 +1,33 @@
 import { InstaVmError, bodyLimitBytes } from "@instavm/contract";
-import type { Clock, Log, Sessions } from "@instavm/core";
+import type { Clock, Executions, Files, Keys, Log, Sessions, Vms } from "@instavm/core";
 import { fastify } from "fastify";
 import type { FastifyError, FastifyInstance } from "fastify";
 import { Authenticator } from "./auth/authenticator.ts";
-import type { KeyLookup } from "./auth/authenticator.ts";
 import { answerBrokenRequest } from "./http/broken-request.ts";
 import { CallsInFlight } from "./http/calls-in-flight.ts";
 import { answerErrors, sendError } from "./http/error-answer.ts";
 import { acceptJsonBodies } from "./http/json-body.ts";
+import { closeStalledExchanges } from "./http/stalled-exchanges.ts";
 import { requestId } from "./http/request-id.ts";
 import { RequestMetrics } from "./metrics.ts";
 import { executeRoute } from "./routes/execute-route.ts";
-import { healthRoute, metricsRoute, openApiRoute } from "./routes/host-routes.ts";
+import { executionRoutes } from "./routes/execution-routes.ts";
+import { docsRoute, healthRoute, metricsRoute, openApiRoute } from "./routes/host-routes.ts";
 import type { HostFacts } from "./routes/host-routes.ts";
+import { keyRoutes } from "./routes/key-routes.ts";
+import { notYetRoutes } from "./routes/not-yet.ts";
 import { sessionRoutes } from "./routes/session-routes.ts";
+import { transferRoutes } from "./routes/transfer-routes.ts";
+import { vmFileRoutes } from "./routes/vm-file-routes.ts";
+import { vmRoutes } from "./routes/vm-routes.ts";
 
 /** What the API stands on. */
 export interface ApiParts {
   readonly sessions: Sessions;
-  readonly keys: KeyLookup;
+  readonly executions: Executions;
+  readonly files: Files;
+  readonly vms: Vms;
+  readonly keys: Keys;
   readonly host: HostFacts;
   readonly clock: Pick<Clock, "nowMs" | "monotonicMs">;
   readonly log: Log;
@@ -29,15 +38,26 @@ export interface ApiParts {
 export interface Patience {
   /** For a request's headers. */
   readonly headersMs: number;
-  /** For a whole request. */
+  /** For a whole request; one of many bytes gets more. */
   readonly requestMs: number;
   /** For the next request on an open connection. */
   readonly idleMs: number;
-  /** How often the two first are looked at. */
+  /** For a body that has stopped to come, or an answer that is not read any more. */
+  readonly stallMs: number;
+  /** How often all these are looked at. */
   readonly checkEveryMs: number;
+  /** Silence on a stream of events after which a comment is sent. */
+  readonly heartbeatMs: number;
 }
 
-const defaultPatience: Patience = { headersMs: 15_000, requestMs: 120_000, idleMs: 75_000, checkEveryMs: 5000 };
+const defaultPatience: Patience = {
+  headersMs: 15_000,
+  requestMs: 120_000,
+  idleMs: 75_000,
+  stallMs: 120_000,
+  checkEveryMs: 5000,
+  heartbeatMs: 10_000,
+};
 
 /** Where to listen: a host name or address, and a port (0 = any free one). */
 export interface ListenAddress {
@@ -60,17 +80,26 @@ const abortedCallsMs = 1000;
 export function createApi(parts: ApiParts): Api {
   const inFlight = new CallsInFlight();
   const app = createApp(parts);
+  const authenticator = new Authenticator(parts.keys, parts.clock);
   const context = {
-    authenticator: new Authenticator(parts.keys, parts.clock),
+    authenticator,
     inFlight,
     metrics: new RequestMetrics(),
   };
+  const { heartbeatMs } = { ...defaultPatience, ...parts.patience };
   const routes = [
     ...sessionRoutes(parts.sessions, parts.clock),
-    executeRoute(parts.sessions),
+    ...vmRoutes(parts.vms),
+    ...keyRoutes(parts.keys, authenticator),
+    executeRoute({ ...parts, heartbeatMs }),
+    ...executionRoutes(parts.executions),
+    ...transferRoutes(parts.files),
+    ...vmFileRoutes({ ...parts, heartbeatMs }),
     healthRoute(parts.host),
     openApiRoute(parts.host),
+    docsRoute(parts.host),
     metricsRoute(parts.host),
+    ...notYetRoutes(),
   ];
   for (const route of routes) route.register(app, context);
   const close = async (graceMs = 5000): Promise<void> => closeApp(app, inFlight, graceMs);
@@ -85,7 +114,8 @@ function createApp({ log, patience: given }: ApiParts): FastifyInstance {
   const patience = { ...defaultPatience, ...given };
   const app = fastify({
     bodyLimit: bodyLimitBytes,
-    requestTimeout: patience.requestMs,
+    // Looked at by ourselves: a long upload is no slow request.
+    requestTimeout: 0,
     keepAliveTimeout: patience.idleMs,
     http: { headersTimeout: patience.headersMs, connectionsCheckingInterval: patience.checkEveryMs },
     routerOptions: { ignoreDuplicateSlashes: true, caseSensitive: true, maxParamLength: 256 },
@@ -97,6 +127,7 @@ function createApp({ log, patience: given }: ApiParts): FastifyInstance {
       sendError(unreadableUrl(error), { request, reply, log });
     },
   });
+  closeStalledExchanges(app, patience);
   acceptJsonBodies(app);
   answerErrors(app, log);
   app.addHook("onRequest", async (request, reply) => {

@@ -16,9 +16,13 @@ export const errorTable = {
   forbidden: { status: 403, retryable: false, next: "Use a key that may do this." },
   limit_exceeded: { status: 403, retryable: false, next: "Stay under the limit, or have it raised." },
   not_found: { status: 404, retryable: false, next: "Check the path; /openapi.json lists them all." },
+  method_not_allowed: { status: 405, retryable: false, next: "Use a method of the Allow header." },
   session_not_found: { status: 404, retryable: false, next: "Create a session with POST /v1/sessions/session." },
   vm_not_found: { status: 404, retryable: false, next: "List the VMs with GET /v1/vms." },
+  key_not_found: { status: 404, retryable: false, next: "List the API keys with GET /v1/api-keys." },
   file_not_found: { status: 404, retryable: false, next: "Check the path inside the VM." },
+  range_not_satisfiable: { status: 416, retryable: false, next: "Ask for bytes that the file has." },
+  execution_not_found: { status: 404, retryable: false, next: "List the executions with GET /v1/executions." },
   conflict: { status: 409, retryable: false, next: "Read the current state first." },
   timeout: { status: 408, retryable: true, next: "Allow more time." },
   /** Ended on the caller's side: its session was killed, its signal fired, its output was not read to the end. */

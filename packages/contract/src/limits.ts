@@ -27,3 +27,21 @@ export const metadataLimitBytes = 16 * 1024;
 
 /** Records in one answer of a list. */
 export const listLimit = { default: 100, max: 1000 } as const;
+
+/** How long a VM that is created by itself lives from its creation, in seconds. */
+export const vmLifetimeS = { default: 300, min: 20, max: 604_800 } as const;
+
+/** Records in one answer of GET /v1/vms/, which holds ended VMs too. */
+export const vmRecordsLimit = { default: 1000, max: 10_000 } as const;
+
+/** The longest name of a VM and the longest description of an API key, in characters. */
+export const labelLimit = 200;
+
+/** A path inside a VM, in bytes of UTF-8. */
+export const pathLimitBytes = 4096;
+
+/** The largest file of one upload, in bytes. */
+export const fileLimitBytes = 16 * 1024 ** 3;
+
+/** The largest file of POST /download, whose answer is one JSON text, in bytes. */
+export const downloadLimitBytes = 1024 ** 3;

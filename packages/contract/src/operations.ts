@@ -1,9 +1,26 @@
 import { z } from "zod";
 import type { ErrorCode } from "./errors.ts";
 import { executeRequestSchema, executeResponseSchema } from "./execute.ts";
+import { downloadRequestSchema, downloadResponseSchema, uploadRequestSchema, uploadResponseSchema } from "./files.ts";
+import {
+  executeAsyncRequestSchema,
+  executionIdSchema,
+  executionSchema,
+  executionSummarySchema,
+  listExecutionsQuerySchema,
+} from "./executions.ts";
 import { healthResponseSchema } from "./health.ts";
-import { sessionIdSchema } from "./ids.ts";
-import { bodyLimitBytes, executeBodyLimitBytes } from "./limits.ts";
+import { keyIdSchema, sessionIdSchema, vmIdSchema } from "./ids.ts";
+import {
+  apiKeySchema,
+  createdKeySchema,
+  createKeyRequestSchema,
+  currentUserSchema,
+  listKeysQuerySchema,
+  revokedKeySchema,
+  updateKeyRequestSchema,
+} from "./keys.ts";
+import { bodyLimitBytes, executeBodyLimitBytes, fileLimitBytes } from "./limits.ts";
 import {
   createSessionRequestSchema,
   createSessionResponseSchema,
@@ -14,9 +31,48 @@ import {
   sessionResponseSchema,
   sessionStatusResponseSchema,
 } from "./sessions.ts";
+import { sessionUsageSchema } from "./usage.ts";
+import {
+  changeFileQuerySchema,
+  changeFileRequestSchema,
+  fileChangeSchema,
+  fileEntrySchema,
+  fileListSchema,
+  listFilesQuerySchema,
+  makeDirectoryRequestSchema,
+  moveFileRequestSchema,
+  readFileQuerySchema,
+  readTreeQuerySchema,
+  removedFilesSchema,
+  removeFileQuerySchema,
+  statFileQuerySchema,
+  watchFilesQuerySchema,
+  writeFileQuerySchema,
+  writeTreeQuerySchema,
+  writtenFileSchema,
+  writtenTreeSchema,
+} from "./vm-files.ts";
+import {
+  createVmQuerySchema,
+  createVmRequestSchema,
+  deleteVmResponseSchema,
+  listVmRecordsQuerySchema,
+  updateVmRequestSchema,
+  vmSchema,
+} from "./vms.ts";
 
 /** Who may call: anybody; the holder of a key; the holder of a key, which may also be in the body; an admin. */
 export type Access = "open" | "key" | "key-or-body" | "admin";
+
+/** Media types of bodies. `application/octet-stream` stands for the bytes of a file, whatever they are. */
+export type BodyType =
+  | "application/json"
+  | "multipart/form-data"
+  | "application/x-www-form-urlencoded"
+  | "application/octet-stream";
+
+/** Media types of answers. */
+export type AnswerType = "application/json" | "application/octet-stream" | "application/x-tar" | "text/event-stream";
 
 /** One HTTP operation: all that the server, the OpenAPI document and a client need to know of it. */
 export interface Operation<
@@ -25,9 +81,11 @@ export interface Operation<
   Body extends z.ZodType = z.ZodType,
   Answer extends z.ZodType = z.ZodType,
 > {
-  readonly method: "GET" | "POST" | "PATCH" | "DELETE";
+  readonly method: "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
   /** With `{name}` for each path parameter. */
   readonly path: string;
+  /** The path with and without a final slash are two operations; without this both name the same. */
+  readonly slashMatters?: true;
   readonly summary: string;
   readonly access: Access;
   readonly params: Params;
@@ -36,13 +94,24 @@ export interface Operation<
   readonly query: Query;
   readonly body: Body;
   readonly bodyLimitBytes: number;
+  /** What the body comes as; JSON when nothing is said. */
+  readonly bodyType?: BodyType;
   readonly answer: Answer;
+  /** What the answer comes as, the first when the client asks for nothing; JSON when nothing is said. */
+  readonly answerTypes?: readonly AnswerType[];
+  /** The header `Range` is heeded: 206 with a part of the bytes. */
+  readonly hasRanges?: true;
   /** What can go wrong besides `internal`, and `unauthorized` where a key is needed. */
   readonly errors: readonly ErrorCode[];
 }
 
 const nothing = z.object({});
 const inSession = { params: z.object({ session_id: sessionIdSchema }), missing: "session_not_found" } as const;
+const inVm = { params: z.object({ vm_id: vmIdSchema }), missing: "vm_not_found" } as const;
+const ofKey = {
+  params: z.object({ key_id: z.coerce.number().pipe(keyIdSchema) }),
+  missing: "key_not_found",
+} as const;
 const plain = { params: nothing, query: nothing, body: nothing, bodyLimitBytes } as const;
 const startErrors = [
   "capacity",
@@ -51,6 +120,27 @@ const startErrors = [
   "host_setup",
   "disk_full",
   "guest_unreachable",
+] as const;
+
+const fileErrors = [
+  "session_not_found",
+  "file_not_found",
+  "vm_lost",
+  "guest_protocol",
+  "guest_failure",
+  ...startErrors,
+] as const;
+
+const vmFiles = { ...plain, ...inVm, access: "key" } as const;
+const vmFileErrors = [
+  "bad_request",
+  "invalid",
+  "vm_not_found",
+  "file_not_found",
+  "vm_lost",
+  "guest_unreachable",
+  "guest_protocol",
+  "guest_failure",
 ] as const;
 
 /** Every operation that the server answers. */
@@ -113,7 +203,149 @@ export const operations = {
     access: "key",
     body: killRequestSchema,
     answer: killResponseSchema,
-    errors: ["bad_request", "invalid", "too_large", "session_not_found"],
+    errors: ["bad_request", "invalid", "too_large", "session_not_found", "forbidden"],
+  },
+  getSessionUsage: {
+    ...plain,
+    ...inSession,
+    method: "GET",
+    path: "/v1/sessions/usage/{session_id}",
+    summary: "What a session has used so far",
+    access: "key",
+    answer: sessionUsageSchema,
+    errors: ["session_not_found"],
+  },
+  createVm: {
+    ...plain,
+    method: "POST",
+    path: "/v1/vms",
+    summary: "Create a VM with a session of its own, or for a session",
+    access: "key",
+    query: createVmQuerySchema,
+    body: createVmRequestSchema,
+    answer: vmSchema,
+    errors: [
+      "bad_request",
+      "invalid",
+      "too_large",
+      "limit_exceeded",
+      "session_not_found",
+      "conflict",
+      "not_implemented",
+      ...startErrors,
+    ],
+  },
+  listVms: {
+    ...plain,
+    method: "GET",
+    path: "/v1/vms",
+    slashMatters: true,
+    summary: "List the live VMs of the key, newest first",
+    access: "key",
+    answer: z.array(vmSchema),
+    errors: [],
+  },
+  listVmRecords: {
+    ...plain,
+    method: "GET",
+    path: "/v1/vms/",
+    slashMatters: true,
+    summary: "List all VMs that the key has and had, newest first",
+    access: "key",
+    query: listVmRecordsQuerySchema,
+    answer: z.array(vmSchema),
+    errors: ["invalid"],
+  },
+  getVm: {
+    ...plain,
+    ...inVm,
+    method: "GET",
+    path: "/v1/vms/{vm_id}",
+    summary: "Read a VM, also one that has ended",
+    access: "key",
+    answer: vmSchema,
+    errors: ["vm_not_found"],
+  },
+  updateVm: {
+    ...plain,
+    ...inVm,
+    method: "PATCH",
+    path: "/v1/vms/{vm_id}",
+    summary: "Change a VM's name, metadata or lifetime",
+    access: "key",
+    body: updateVmRequestSchema,
+    answer: vmSchema,
+    errors: ["bad_request", "invalid", "too_large", "limit_exceeded", "vm_not_found", "conflict", "not_implemented"],
+  },
+  deleteVm: {
+    ...plain,
+    ...inVm,
+    method: "DELETE",
+    path: "/v1/vms/{vm_id}",
+    summary: "End a VM and its session",
+    access: "key",
+    answer: deleteVmResponseSchema,
+    errors: ["vm_not_found"],
+  },
+  createKey: {
+    ...plain,
+    method: "POST",
+    path: "/v1/api-keys",
+    summary: "Make an API key",
+    access: "admin",
+    body: createKeyRequestSchema,
+    answer: createdKeySchema,
+    errors: ["bad_request", "invalid", "too_large"],
+  },
+  listKeys: {
+    ...plain,
+    method: "GET",
+    path: "/v1/api-keys",
+    summary: "List the API keys: an admin sees all, a user its own",
+    access: "key",
+    query: listKeysQuerySchema,
+    answer: z.array(apiKeySchema),
+    errors: ["invalid"],
+  },
+  getKey: {
+    ...plain,
+    ...ofKey,
+    method: "GET",
+    path: "/v1/api-keys/{key_id}",
+    summary: "Read what is known of an API key",
+    access: "key",
+    answer: apiKeySchema,
+    errors: ["key_not_found"],
+  },
+  updateKey: {
+    ...plain,
+    ...ofKey,
+    method: "PATCH",
+    path: "/v1/api-keys/{key_id}",
+    summary: "Describe an API key anew",
+    access: "key",
+    body: updateKeyRequestSchema,
+    answer: apiKeySchema,
+    errors: ["bad_request", "invalid", "too_large", "key_not_found"],
+  },
+  deleteKey: {
+    ...plain,
+    ...ofKey,
+    method: "DELETE",
+    path: "/v1/api-keys/{key_id}",
+    summary: "Revoke an API key at once; its sessions live on until they expire",
+    access: "key",
+    answer: revokedKeySchema,
+    errors: ["key_not_found", "conflict"],
+  },
+  getCurrentUser: {
+    ...plain,
+    method: "GET",
+    path: "/v1/users/me",
+    summary: "Whose key this is",
+    access: "key",
+    answer: currentUserSchema,
+    errors: [],
   },
   execute: {
     ...plain,
@@ -124,6 +356,7 @@ export const operations = {
     body: executeRequestSchema,
     bodyLimitBytes: executeBodyLimitBytes,
     answer: executeResponseSchema,
+    answerTypes: ["application/json", "text/event-stream"],
     errors: [
       "bad_request",
       "invalid",
@@ -135,6 +368,169 @@ export const operations = {
       "gateway_timeout",
       ...startErrors,
     ],
+  },
+  executeAsync: {
+    ...plain,
+    method: "POST",
+    path: "/execute_async",
+    summary: "Run Python or Bash in a session's VM without waiting for its end",
+    access: "key",
+    body: executeAsyncRequestSchema,
+    bodyLimitBytes: executeBodyLimitBytes,
+    answer: executionSchema,
+    errors: ["bad_request", "invalid", "too_large", "session_not_found", "limit_exceeded", "disk_full"],
+  },
+  getExecution: {
+    ...plain,
+    method: "GET",
+    path: "/v1/executions/{task_id}",
+    summary: "Read how code in the background stands, and what it printed",
+    access: "key",
+    params: z.object({ task_id: executionIdSchema }),
+    missing: "execution_not_found",
+    answer: executionSchema,
+    errors: ["execution_not_found"],
+  },
+  listExecutions: {
+    ...plain,
+    method: "GET",
+    path: "/v1/executions",
+    summary: "List the key's code in the background, newest first",
+    access: "key",
+    query: listExecutionsQuerySchema,
+    answer: z.array(executionSummarySchema),
+    errors: ["invalid"],
+  },
+  upload: {
+    ...plain,
+    method: "POST",
+    path: "/upload",
+    summary: "Write a file into a session's VM",
+    access: "key",
+    body: uploadRequestSchema,
+    bodyType: "multipart/form-data",
+    bodyLimitBytes: fileLimitBytes + bodyLimitBytes,
+    answer: uploadResponseSchema,
+    errors: ["bad_request", "invalid", "too_large", "timeout", ...fileErrors],
+  },
+  download: {
+    ...plain,
+    method: "POST",
+    path: "/download",
+    summary: "Read a file of a session's VM, as base64",
+    access: "key",
+    body: downloadRequestSchema,
+    bodyType: "application/x-www-form-urlencoded",
+    answer: downloadResponseSchema,
+    errors: ["bad_request", "invalid", "too_large", ...fileErrors],
+  },
+  readFile: {
+    ...vmFiles,
+    method: "GET",
+    path: "/v1/vms/{vm_id}/files",
+    summary: "Read a file's bytes",
+    query: readFileQuerySchema,
+    answer: z.unknown(),
+    answerTypes: ["application/octet-stream"],
+    hasRanges: true,
+    errors: [...vmFileErrors, "range_not_satisfiable"],
+  },
+  writeFile: {
+    ...vmFiles,
+    method: "PUT",
+    path: "/v1/vms/{vm_id}/files",
+    summary: "Write a file; it appears whole or not at all",
+    query: writeFileQuerySchema,
+    bodyType: "application/octet-stream",
+    bodyLimitBytes: fileLimitBytes,
+    answer: writtenFileSchema,
+    errors: [...vmFileErrors, "too_large", "timeout", "conflict"],
+  },
+  removeFile: {
+    ...vmFiles,
+    method: "DELETE",
+    path: "/v1/vms/{vm_id}/files",
+    summary: "Remove a file or directory",
+    query: removeFileQuerySchema,
+    answer: removedFilesSchema,
+    errors: [...vmFileErrors, "conflict"],
+  },
+  changeFile: {
+    ...vmFiles,
+    method: "PATCH",
+    path: "/v1/vms/{vm_id}/files",
+    summary: "Change a file's mode or owner",
+    query: changeFileQuerySchema,
+    body: changeFileRequestSchema,
+    answer: fileEntrySchema,
+    errors: [...vmFileErrors, "too_large"],
+  },
+  statFile: {
+    ...vmFiles,
+    method: "GET",
+    path: "/v1/vms/{vm_id}/files/stat",
+    summary: "Describe a file",
+    query: statFileQuerySchema,
+    answer: fileEntrySchema,
+    errors: vmFileErrors,
+  },
+  listFiles: {
+    ...vmFiles,
+    method: "GET",
+    path: "/v1/vms/{vm_id}/files/list",
+    summary: "List a directory, a page at a time",
+    query: listFilesQuerySchema,
+    answer: fileListSchema,
+    errors: vmFileErrors,
+  },
+  makeDirectory: {
+    ...vmFiles,
+    method: "POST",
+    path: "/v1/vms/{vm_id}/files/mkdir",
+    summary: "Make a directory",
+    body: makeDirectoryRequestSchema,
+    answer: fileEntrySchema,
+    errors: [...vmFileErrors, "too_large", "conflict"],
+  },
+  moveFile: {
+    ...vmFiles,
+    method: "POST",
+    path: "/v1/vms/{vm_id}/files/move",
+    summary: "Move or rename a file or directory",
+    body: moveFileRequestSchema,
+    answer: fileEntrySchema,
+    errors: [...vmFileErrors, "too_large", "conflict"],
+  },
+  readTree: {
+    ...vmFiles,
+    method: "GET",
+    path: "/v1/vms/{vm_id}/files/tar",
+    summary: "Read a directory or a file as a tar archive",
+    query: readTreeQuerySchema,
+    answer: z.unknown(),
+    answerTypes: ["application/x-tar"],
+    errors: vmFileErrors,
+  },
+  writeTree: {
+    ...vmFiles,
+    method: "PUT",
+    path: "/v1/vms/{vm_id}/files/tar",
+    summary: "Unpack a tar archive into a directory",
+    query: writeTreeQuerySchema,
+    bodyType: "application/octet-stream",
+    bodyLimitBytes: fileLimitBytes,
+    answer: writtenTreeSchema,
+    errors: [...vmFileErrors, "too_large", "timeout", "conflict"],
+  },
+  watchFiles: {
+    ...vmFiles,
+    method: "GET",
+    path: "/v1/vms/{vm_id}/files/watch",
+    summary: "Follow what changes in a directory, as events",
+    query: watchFilesQuerySchema,
+    answer: fileChangeSchema,
+    answerTypes: ["text/event-stream"],
+    errors: vmFileErrors,
   },
   health: {
     ...plain,

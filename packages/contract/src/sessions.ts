@@ -10,13 +10,14 @@ const encoder = new TextEncoder();
 export const envSchema = z
   .record(
     z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/, "expected a name of letters, digits and _ that starts with no digit"),
-    z.string().regex(/^[^\0]*$/, "expected text without NUL characters"),
+    z.string().regex(/^[^\u0000]*$/, "expected text without NUL characters"),
   )
   .refine((env) => Object.keys(env).length <= envLimits.variables, `expected at most ${envLimits.variables} variables`)
   .refine(
     (env) => encoder.encode(Object.entries(env).flat().join("")).length <= envLimits.bytes,
     `expected at most ${envLimits.bytes} bytes of names and values`,
-  );
+  )
+  .meta({ examples: [{ GREETING: "hello" }] });
 
 /** What a caller wants to remember about a session: any JSON object. */
 export const metadataSchema = z
@@ -24,7 +25,8 @@ export const metadataSchema = z
   .refine(
     (metadata) => jsonBytes(metadata) <= metadataLimitBytes,
     `expected at most ${metadataLimitBytes} bytes of JSON`,
-  );
+  )
+  .meta({ examples: [{ team: "blue" }] });
 
 /** Length as JSON; Infinity for what is nested too deeply to be written. */
 function jsonBytes(value: unknown): number {
@@ -42,11 +44,13 @@ export const createSessionRequestSchema = z.object({
     .int()
     .min(sessionLifetimeS.min)
     .default(sessionLifetimeS.default)
-    .meta({ maximum: sessionLifetimeS.max }),
-  memory_mb: memoryMibSchema.default(defaultShape.memoryMib),
+    .meta({ maximum: sessionLifetimeS.max, description: "Counted from the creation; then the session ends." }),
+  memory_mb: memoryMibSchema.default(defaultShape.memoryMib).meta({ description: "The VM's memory, in MiB." }),
   vcpu_count: vcpuCountSchema.default(defaultShape.vcpuCount),
-  metadata: metadataSchema.nullish(),
-  env: envSchema.nullish(),
+  metadata: metadataSchema
+    .nullish()
+    .meta({ description: "What the caller wants to remember; lists are filtered by it." }),
+  env: envSchema.nullish().meta({ description: "Environment variables of everything that runs in the VM." }),
 });
 export type CreateSessionRequest = z.infer<typeof createSessionRequestSchema>;
 
@@ -58,18 +62,18 @@ export type SessionStatus = z.infer<typeof sessionStatusSchema>;
 export const startKindSchema = z.enum(["pool", "fork", "clone", "boot"]);
 
 const sessionFields = {
-  id: sessionIdSchema,
+  id: sessionIdSchema.meta({ description: "The same as `session_id`." }),
   session_id: sessionIdSchema,
-  vm_id: vmIdSchema.nullable(),
+  vm_id: vmIdSchema.nullable().meta({ description: "The VM that serves it now, or served it last." }),
   status: sessionStatusSchema,
   created_at: timeSchema,
-  expires_at: timeSchema,
+  expires_at: timeSchema.meta({ description: "When its lifetime is over." }),
 };
 
 /** Answer of POST /v1/sessions/session: the VM is ready. */
 export const createSessionResponseSchema = z.object({
   ...sessionFields,
-  start: startKindSchema.nullable(),
+  start: startKindSchema.nullable().meta({ description: "How its VM came to run." }),
   ready_ms: z.number().nullable().meta({ description: "How long the VM took to be ready, in ms." }),
 });
 export type CreateSessionResponse = z.infer<typeof createSessionResponseSchema>;

@@ -1,4 +1,8 @@
 import { defaultShape, InstaVmError, type SessionId, type VmId } from "@instavm/contract";
+import { ExecutionService } from "./executions/execution-service.ts";
+import type { Executions } from "./executions/executions.ts";
+import { FileService } from "./files/file-service.ts";
+import type { Files } from "./files/files.ts";
 import { Host } from "./host/host.ts";
 import { type CloneParts, startClone } from "./host/start-clone.ts";
 import { fromPool, fromTemplate } from "./host/start-strategies.ts";
@@ -8,11 +12,15 @@ import type { Engine } from "./ports/engine.ts";
 import type { ImageStore, TemplateStore, VmDirectories } from "./ports/files.ts";
 import type { Records } from "./ports/records.ts";
 import type { Chance, Clock, Log } from "./ports/surroundings.ts";
+import { Cells } from "./sessions/cells.ts";
 import { Lifetimes } from "./sessions/lifetimes.ts";
+import { OwnVms } from "./sessions/own-vms.ts";
 import { recover } from "./sessions/recover.ts";
-import { SessionService, type SessionSettings } from "./sessions/session-service.ts";
+import { SessionService } from "./sessions/session-service.ts";
+import type { SessionSettings } from "./sessions/session-settings.ts";
 import { SessionVms } from "./sessions/session-vms.ts";
 import type { HostStatus, Sessions } from "./sessions/sessions.ts";
+import { UsageMeter } from "./sessions/usage-meter.ts";
 import { VmLedger } from "./sessions/vm-ledger.ts";
 import type { TemplateSettings } from "./templates/template-builder.ts";
 import { Templates } from "./templates/templates.ts";
@@ -22,6 +30,8 @@ import { poolWarmUp, templateWarmUp, type WarmUpStep } from "./templates/warm-up
 import { Leftovers } from "./vm/leftovers.ts";
 import type { Sandbox } from "./vm/sandbox.ts";
 import { KeyedQueue } from "./waiting/keyed-queue.ts";
+import { VmService } from "./vms/vm-service.ts";
+import type { Vms } from "./vms/vms.ts";
 import { Turnstile } from "./waiting/turnstile.ts";
 import { WorkGauge } from "./waiting/work-gauge.ts";
 
@@ -63,7 +73,7 @@ export interface PlatformPorts {
   readonly images: ImageStore;
   readonly templates: TemplateStore;
   readonly directories: VmDirectories;
-  readonly records: Pick<Records, "sessions" | "vms">;
+  readonly records: Pick<Records, "sessions" | "vms" | "executions">;
   readonly clock: Clock;
   readonly chance: Chance;
   readonly log: Log;
@@ -72,6 +82,10 @@ export interface PlatformPorts {
 /** The domain, wired. */
 export interface Platform {
   readonly sessions: Sessions;
+  readonly vms: Vms;
+  /** Code that is streamed, or runs in the background. */
+  readonly executions: Executions;
+  readonly files: Files;
   readonly host: {
     /** Throws `host_setup` when the engine cannot work here. */
     status(): Promise<HostStatus>;
@@ -89,29 +103,31 @@ export function createPlatform(ports: PlatformPorts, settings: PlatformSettings 
   const host = createHost(ports, settings, gauge);
   const ledger = new VmLedger({ vms: records.vms, clock, log });
   const closing = new AbortController();
-  const vms = new SessionVms({ host, records, ledger, clock, queue: new KeyedQueue<SessionId>() });
+  const meter = new UsageMeter({ host, records: records.sessions, clock, log });
+  const vms = new SessionVms({ host, records, ledger, clock, meter, queue: new KeyedQueue<SessionId>() });
   const lifetimes: Lifetimes = new Lifetimes(clock, (sessionId) => void sessions.expire(sessionId));
-  const sessions = new SessionService({
-    ...ports,
-    host,
-    vms,
-    lifetimes,
-    gauge,
-    closing: closing.signal,
-    settings: settings.sessions,
-  });
+  const domain = { ...ports, host, vms, lifetimes, meter, gauge, closing: closing.signal, settings: settings.sessions };
+  const cells = new Cells(domain);
+  const sessions = new SessionService({ ...domain, cells });
+  const executions = new ExecutionService({ ...domain, cells });
+  const files = new FileService({ ...domain, ownVms: new OwnVms({ ...domain, cells }) });
   let closed: Promise<void> | undefined;
   const close = async (): Promise<void> => {
     lifetimes.stop();
     closing.abort(new InstaVmError("unavailable", "the server stops"));
     await gauge.idle();
+    await meter.close();
     await host.close();
   };
   return {
     sessions,
+    vms: new VmService({ ...domain, sessions, cells }),
+    executions,
+    files,
     host: { status: () => host.status() },
     start: async () => {
       await recover({ host, records, ledger, lifetimes, log });
+      await executions.recover();
       // After the VMs that may still write to them are gone.
       await ports.templates.sweep();
       host.startPool();

@@ -1,53 +1,34 @@
-import { InstaVmError } from "@instavm/contract";
 import type {
   ActivateRequest,
+  AgentContexts,
+  AgentFiles,
+  AgentProcesses,
   AgentSession,
   CodeEnded,
   ExecCall,
   ExecRequest,
+  GuestPath,
   GuestStats,
   OutputCall,
   RunCodeRequest,
   Waiting,
 } from "@instavm/core";
-import type { Outcome } from "@instavm/protocol/guest";
 import { readCodeEnded, readExecEnded, readStats, toNumber } from "./answers.ts";
-import { abortError, boundCall } from "./call-bounds.ts";
 import { CallOutput, ExecOutput } from "./call-output.ts";
-import { type CallTopic, printable, readFailure } from "./failure.ts";
-import { endStreamFlag } from "./frame.ts";
+import { Calls, type CallShape, type ReadOutcome } from "./calls.ts";
+import { printable } from "./failure.ts";
 import type { FrameSession } from "./frame-session.ts";
 import { sendContent, sendRest } from "./call-input.ts";
-import { type GuestStream, type OutputKind, readerLeftError } from "./guest-stream.ts";
-import { guestProtocolError } from "./link-errors.ts";
-import {
-  activateCall,
-  encodeOpen,
-  execCall,
-  type OpenCall,
-  readFileCall,
-  runCodeCall,
-  writeFileCall,
-} from "./requests.ts";
+import { readerLeftError } from "./guest-stream.ts";
+import { readPath } from "./guest-path.ts";
+import { activateCall, execCall, readFileCall, runCodeCall, writeFileCall } from "./requests.ts";
+import { LinkedContexts } from "./session-contexts.ts";
+import { LinkedFiles } from "./session-files.ts";
+import { LinkedProcesses } from "./session-processes.ts";
 
-/** For calls that the agent answers by itself, at once. */
-const shortCallTimeoutMs = 10_000;
 /** What the guest gets beyond a call's own limit to end it and say so. */
 const graceMs = 10_000;
-/** Output that may wait for its reader, per call. */
-const outputWindowBytes = 262_144;
 const longestVersion = 128;
-const longestPath = 4096;
-
-interface CallShape {
-  readonly subject: string;
-  readonly topic: CallTopic;
-  readonly accepts: readonly OutputKind[];
-  readonly inputFollows: boolean;
-}
-
-/** Reads one case of Outcome; undefined = it is another case. Throws `guest_protocol`. */
-type ReadOutcome<T> = (outcome: Outcome["outcome"]) => T | undefined;
 
 interface FileOptions extends Waiting {
   readonly offset?: number;
@@ -62,10 +43,18 @@ interface WriteOptions extends Waiting {
 
 /** The calls of the port, over the frames of one session. */
 export class LinkedSession implements AgentSession, AsyncDisposable {
+  readonly contexts: AgentContexts;
+  readonly files: AgentFiles;
+  readonly processes: AgentProcesses;
   readonly #frames: FrameSession;
+  readonly #calls: Calls;
 
   constructor(frames: FrameSession) {
     this.#frames = frames;
+    this.#calls = new Calls(frames);
+    this.contexts = new LinkedContexts(this.#calls);
+    this.files = new LinkedFiles(this.#calls);
+    this.processes = new LinkedProcesses(this.#calls);
   }
 
   get closed(): Promise<Error | undefined> {
@@ -73,7 +62,7 @@ export class LinkedSession implements AgentSession, AsyncDisposable {
   }
 
   async ping(waiting: Waiting = {}): Promise<{ readonly agentVersion: string }> {
-    return this.#ask({ case: "ping", value: {} }, { subject: "ping", topic: "vm", waiting }, (outcome) =>
+    return this.#calls.ask({ case: "ping", value: {} }, { subject: "ping", topic: "vm", waiting }, (outcome) =>
       outcome.case === "pong"
         ? { agentVersion: printable(outcome.value.agentVersion).slice(0, longestVersion) }
         : undefined,
@@ -81,19 +70,19 @@ export class LinkedSession implements AgentSession, AsyncDisposable {
   }
 
   async activate(request: ActivateRequest, waiting: Waiting = {}, lateMs = 0): Promise<void> {
-    await this.#ask(activateCall(request, lateMs), { subject: "activate", topic: "vm", waiting }, (outcome) =>
+    await this.#calls.ask(activateCall(request, lateMs), { subject: "activate", topic: "vm", waiting }, (outcome) =>
       outcome.case === "activated" ? true : undefined,
     );
   }
 
   async stats(waiting: Waiting = {}): Promise<GuestStats> {
-    return this.#ask({ case: "stats", value: {} }, { subject: "stats", topic: "vm", waiting }, (outcome) =>
+    return this.#calls.ask({ case: "stats", value: {} }, { subject: "stats", topic: "vm", waiting }, (outcome) =>
       outcome.case === "stats" ? readStats(outcome.value) : undefined,
     );
   }
 
   async restartContext(contextId: string, waiting: Waiting = {}): Promise<void> {
-    await this.#ask(
+    await this.#calls.ask(
       { case: "restartContext", value: { contextId } },
       { subject: "restart context", topic: "context", waiting },
       contextAnswer,
@@ -101,7 +90,7 @@ export class LinkedSession implements AgentSession, AsyncDisposable {
   }
 
   async interruptContext(contextId: string, waiting: Waiting = {}): Promise<void> {
-    await this.#ask(
+    await this.#calls.ask(
       { case: "interruptContext", value: { contextId } },
       { subject: "interrupt context", topic: "context", waiting },
       contextAnswer,
@@ -116,8 +105,8 @@ export class LinkedSession implements AgentSession, AsyncDisposable {
       accepts: ["stdout", "stderr", "started"],
       inputFollows: rest !== undefined || request.openStdin === true,
     };
-    const stream = this.#open(call, shape, withGrace(waiting, request.limitMs));
-    const ended = this.#ended(stream, shape, (outcome) =>
+    const stream = this.#calls.open(call, shape, withGrace(waiting, request.limitMs));
+    const ended = this.#calls.ended(stream, shape, (outcome) =>
       outcome.case === "execEnded" ? readExecEnded(outcome.value) : undefined,
     );
     if (rest !== undefined) sendRest(stream, rest);
@@ -132,19 +121,19 @@ export class LinkedSession implements AgentSession, AsyncDisposable {
       accepts: ["stdout", "stderr", "display"],
       inputFollows: rest !== undefined,
     };
-    const stream = this.#open(call, shape, withGrace(waiting, request.limitMs));
-    const ended = this.#ended(stream, shape, (outcome) =>
+    const stream = this.#calls.open(call, shape, withGrace(waiting, request.limitMs));
+    const ended = this.#calls.ended(stream, shape, (outcome) =>
       outcome.case === "codeEnded" ? readCodeEnded(outcome.value) : undefined,
     );
     if (rest !== undefined) sendRest(stream, rest);
     return new CallOutput({ subject: shape.subject, stream, ended });
   }
 
-  async *readFile(path: string, options: FileOptions = {}): AsyncGenerator<Uint8Array, undefined> {
+  async *readFile(path: GuestPath, options: FileOptions = {}): AsyncGenerator<Uint8Array, undefined> {
     const { offset = 0, length = 0 } = options;
     const shape: CallShape = { subject: "read file", topic: "file", accepts: ["data"], inputFollows: false };
-    const stream = this.#open(readFileCall(path, { offset, length }), shape, options);
-    const ended = this.#ended(stream, shape, (outcome) =>
+    const stream = this.#calls.open(readFileCall(path, { offset, length }), shape, options);
+    const ended = this.#calls.ended(stream, shape, (outcome) =>
       outcome.case === "fileRead" ? toNumber(outcome.value.bytes) : undefined,
     );
     let readBytes = 0;
@@ -155,7 +144,8 @@ export class LinkedSession implements AgentSession, AsyncDisposable {
         yield output.event.data;
       }
       const announced = await ended;
-      if (announced !== readBytes) throw this.#violated(`${readBytes} bytes of a file, and ${announced} announced`);
+      if (announced !== readBytes)
+        throw this.#calls.violated(`${readBytes} bytes of a file, and ${announced} announced`);
     } finally {
       stream.cancel(readerLeftError(shape.subject));
     }
@@ -163,19 +153,19 @@ export class LinkedSession implements AgentSession, AsyncDisposable {
   }
 
   async writeFile(
-    path: string,
+    path: GuestPath,
     content: AsyncIterable<Uint8Array> | Uint8Array,
     options: WriteOptions = {},
   ): Promise<{ readonly path: string; readonly bytes: number }> {
     const shape: CallShape = { subject: "write file", topic: "file", accepts: [], inputFollows: true };
-    const stream = this.#open(writeFileCall(path, options), shape, options);
-    const ended = this.#ended(stream, shape, (outcome) =>
-      outcome.case === "fileWritten" ? { path: outcome.value.path, bytes: toNumber(outcome.value.bytes) } : undefined,
+    const stream = this.#calls.open(writeFileCall(path, options), shape, options);
+    const ended = this.#calls.ended(stream, shape, (outcome) =>
+      outcome.case === "fileWritten"
+        ? { path: readPath(outcome.value.path), bytes: toNumber(outcome.value.bytes) }
+        : undefined,
     );
     await sendContent(stream, content);
-    const written = await ended;
-    if (written.path.length > longestPath) throw this.#violated(`a path of ${written.path.length} characters`);
-    return written;
+    return ended;
   }
 
   async detach(waiting: Waiting = {}): Promise<void> {
@@ -184,60 +174,6 @@ export class LinkedSession implements AgentSession, AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.detach();
-  }
-
-  /** A call without input and output. */
-  async #ask<T>(
-    call: OpenCall,
-    of: { readonly subject: string; readonly topic: CallTopic; readonly waiting: Waiting },
-    read: ReadOutcome<T>,
-  ): Promise<T> {
-    const shape: CallShape = { subject: of.subject, topic: of.topic, accepts: [], inputFollows: false };
-    const stream = this.#open(call, shape, { timeoutMs: shortCallTimeoutMs, ...of.waiting });
-    return this.#ended(stream, shape, read);
-  }
-
-  #open(call: OpenCall, shape: CallShape, waiting: Waiting): GuestStream {
-    if (waiting.signal?.aborted === true) throw abortError(shape.subject, waiting.signal);
-    const windowBytes = shape.accepts.length === 0 ? 0 : outputWindowBytes;
-    const payload = encodeOpen(call, windowBytes);
-    const flags = shape.inputFollows ? 0 : endStreamFlag;
-    const plan = {
-      subject: shape.subject,
-      accepts: new Set(shape.accepts),
-      inputFollows: shape.inputFollows,
-      windowBytes,
-    };
-    const stream = this.#frames.open(plan, { flags, payload });
-    boundCall(shape.subject, stream, waiting);
-    return stream;
-  }
-
-  #ended<T>(stream: GuestStream, shape: CallShape, read: ReadOutcome<T>): Promise<T> {
-    const ended = this.#readOutcome(stream, shape, read);
-    // It may fail while nobody awaits it yet: a reader or writer of the same call is told, too.
-    ended.catch(() => {});
-    return ended;
-  }
-
-  async #readOutcome<T>(stream: GuestStream, shape: CallShape, read: ReadOutcome<T>): Promise<T> {
-    const { outcome } = await stream.outcome;
-    try {
-      if (outcome.case === "failure") throw readFailure(outcome.value, shape);
-      const result = read(outcome);
-      if (result === undefined)
-        throw guestProtocolError(`${outcome.case ?? "nothing"} as the outcome of ${shape.subject}`);
-      return result;
-    } catch (error) {
-      if (error instanceof InstaVmError && error.code === "guest_protocol") this.#frames.breakOff(error);
-      throw error;
-    }
-  }
-
-  #violated(observed: string): InstaVmError {
-    const error = guestProtocolError(observed);
-    this.#frames.breakOff(error);
-    return error;
   }
 }
 

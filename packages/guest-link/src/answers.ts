@@ -11,10 +11,12 @@ import { guestProtocolError } from "./link-errors.ts";
 const longestErrorName = 1024;
 const longestErrorValue = 65_536;
 const longestTraceback = 262_144;
-const mostDisplayParts = 32;
+/** Parts of one display that are kept. */
+export const mostDisplayParts = 32;
 const mimeType = /^[\w.+-]{1,64}\/[\w.+-]{1,64}(?:;[\w.+= -]{1,64})?$/;
 
-type DisplayEvent = Extract<OutputEvent, { type: "display" }>;
+/** Something rich that a cell shows. */
+export type DisplayEvent = Extract<OutputEvent, { type: "display" }>;
 
 /** Parts under a name that is no MIME type, and parts beyond the 32nd, are left out: the program in the VM chose them, and may be wrong. */
 export function readDisplay(display: Display): DisplayEvent {
@@ -88,7 +90,8 @@ function toMs(microseconds: bigint): number {
   return toNumber(microseconds) / 1000;
 }
 
-function readLanguage(language: WireLanguage): Language {
+/** Throws `guest_protocol` on what is no language of its own. */
+export function readLanguage(language: WireLanguage): Language {
   switch (language) {
     case WireLanguage.PYTHON:
       return "python";
@@ -99,6 +102,6 @@ function readLanguage(language: WireLanguage): Language {
     case WireLanguage.UNSPECIFIED:
     case WireLanguage.DETECT:
     default:
-      throw guestProtocolError(`language ${language} as what ran`);
+      throw guestProtocolError(`language ${language}; expected Python, JavaScript or Bash`);
   }
 }

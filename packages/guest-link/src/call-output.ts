@@ -1,7 +1,9 @@
 import { InstaVmError } from "@instavm/contract";
 import type { ExecCall, ExecEnded, OutputCall, OutputEvent } from "@instavm/core";
+import { DisplayAssembly } from "./display-assembly.ts";
 import { guestProtocolError } from "./link-errors.ts";
 import { type GuestStream, readerLeftError } from "./guest-stream.ts";
+import type { StreamEvent } from "./output-queue.ts";
 
 /** What a call is made of. */
 export interface CallParts<Ended> {
@@ -16,6 +18,7 @@ export class CallOutput<Ended> implements OutputCall<Ended> {
   readonly ended: Promise<Ended>;
   protected readonly stream: GuestStream;
   protected readonly subject: string;
+  readonly #displays = new DisplayAssembly();
   #isIterated = false;
 
   constructor(parts: CallParts<Ended>) {
@@ -39,13 +42,20 @@ export class CallOutput<Ended> implements OutputCall<Ended> {
   }
 
   async #next(): Promise<IteratorResult<OutputEvent, undefined>> {
-    const output = await this.stream.read();
-    if (output === undefined) {
-      await this.ended;
-      return { done: true, value: undefined };
+    for (let output = await this.stream.read(); output !== undefined; output = await this.stream.read()) {
+      const value = this.#eventOf(output.event);
+      if (value !== undefined) return { done: false, value };
     }
-    if (output.event.type === "data") throw guestProtocolError(`data in the output of ${this.subject}`);
-    return { done: false, value: output.event };
+    await this.ended;
+    return { done: true, value: undefined };
+  }
+
+  /** Undefined for a piece of a display that is not complete. */
+  #eventOf(event: StreamEvent): OutputEvent | undefined {
+    const { type } = event;
+    if (type === "displayPiece") return this.#displays.take(event);
+    if (type === "started" || type === "stdout" || type === "stderr" || type === "display") return event;
+    throw guestProtocolError(`${type} in the output of ${this.subject}`);
   }
 }
 

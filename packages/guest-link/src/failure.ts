@@ -3,7 +3,7 @@ import { type Failure, FailureCode } from "@instavm/protocol/guest";
 import { guestProtocolError } from "./link-errors.ts";
 
 /** What a call is about: the same failure of the guest means something else for a file than for a context. */
-export type CallTopic = "vm" | "process" | "code" | "context" | "file";
+export type CallTopic = "vm" | "process" | "background" | "code" | "context" | "file" | "watch";
 
 interface Meaning {
   readonly code: ErrorCode;
@@ -31,6 +31,7 @@ function meaningOf(code: FailureCode, topic: CallTopic): Meaning {
     case FailureCode.INVALID:
       return { code: "invalid" };
     case FailureCode.NOT_FOUND:
+      if (topic === "background") return { code: "not_found", next: "List the processes of this VM." };
       return topic === "context" || topic === "code"
         ? { code: "not_found", next: "Create the context first." }
         : { code: "file_not_found" };
@@ -56,6 +57,8 @@ function meaningOf(code: FailureCode, topic: CallTopic): Meaning {
         code: "not_implemented",
         next: "Rebuild the base image with script/setup: its agent does not know this call.",
       };
+    case FailureCode.CONFLICT:
+      return { code: "conflict" };
     case FailureCode.UNSPECIFIED:
       throw guestProtocolError("a failure without a code");
     default:

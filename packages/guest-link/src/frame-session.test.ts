@@ -4,7 +4,7 @@ import { ExecSchema } from "@instavm/protocol/guest";
 import { describe, expect, it } from "vitest";
 import type { FrameSession } from "./frame-session.ts";
 import { fromHex } from "./golden/bytes.ts";
-import { encoded } from "./golden/messages.ts";
+import { encoded } from "./golden/message-vector.ts";
 import { goldenVectors } from "./golden/vectors.ts";
 import type { GuestStream } from "./guest-stream.ts";
 import { detachedFrames } from "./testing/detached-frames.ts";

@@ -6,7 +6,7 @@ import { LinkedSession } from "./agent-session.ts";
 import { FrameDecoder } from "./frame-decoder.ts";
 import type { FrameSession } from "./frame-session.ts";
 import { ascii, concat, counting, frame, fromHex, hexOf, u16 } from "./golden/bytes.ts";
-import { encoded } from "./golden/messages.ts";
+import { encoded } from "./golden/message-vector.ts";
 import { goldenVectors } from "./golden/vectors.ts";
 import { WelcomeScanner } from "./handshake.ts";
 import { detachedFrames } from "./testing/detached-frames.ts";
@@ -41,6 +41,15 @@ const corpus: readonly Uint8Array[] = [
     payload: encoded(OutcomeSchema, { outcome: { case: "codeEnded", value: { language: Language.PYTHON } } }),
   }),
   frame({ streamId: 3, type: 3, payload: encoded(CodeEndedSchema, { exitCode: 1 }) }),
+  ...[true, false].map((continues) =>
+    frame({
+      streamId: 3,
+      type: 2,
+      payload: encoded(OutputSchema, {
+        output: { case: "display", value: { data: { "image/png": counting(100) }, continues } },
+      }),
+    }),
+  ),
 ];
 
 /** Runs `examine` for each seed; a failure names the seed. */

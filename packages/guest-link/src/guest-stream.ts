@@ -1,10 +1,20 @@
 import { create, fromBinary, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { InstaVmError } from "@instavm/contract";
-import { InputSchema, type Outcome, OutcomeSchema, type Output, OutputSchema } from "@instavm/protocol/guest";
-import { readDisplay } from "./answers.ts";
+import {
+  type Display,
+  InputSchema,
+  type Outcome,
+  OutcomeSchema,
+  type Output,
+  OutputSchema,
+} from "@instavm/protocol/guest";
+import { type DisplayEvent, readDisplay } from "./answers.ts";
+import { type DisplayPiece, longestDisplayBytes } from "./display-assembly.ts";
+import { readEntry, readFileEvent } from "./file-answers.ts";
 import { encodeCredit, endStreamFlag, frameTypes, limits, readU32 } from "./frame.ts";
 import { cancelledError, guestProtocolError } from "./link-errors.ts";
 import { OutputQueue, type QueuedOutput } from "./output-queue.ts";
+import { readPosition } from "./process-answers.ts";
 
 /** Data leaves this much of the input window for signals, so that a process that reads nothing can be signalled. */
 const signalReserveBytes = 1024;
@@ -46,6 +56,8 @@ export class GuestStream {
   #readBytes = 0;
   #emptyMessages = 0;
   #hasStarted = false;
+  /** Bytes of a display that is not complete; undefined between displays. */
+  #displayBytes: number | undefined;
   #inputWindowBytes: number = limits.firstInputWindowBytes;
   #inputWaiters: (() => void)[] = [];
   #inputEnded: boolean;
@@ -206,13 +218,38 @@ export class GuestStream {
         this.#queue.pushEvent({ type: "started", pid: output.value.pid }, costBytes);
         break;
       case "display": {
-        const display = readDisplay(output.value);
-        if (display.data.size === 0) return this.#grant(costBytes);
+        const display = this.#readDisplay(output.value);
+        if (display === undefined) return this.#grant(costBytes);
         this.#queue.pushEvent(display, costBytes);
         break;
       }
+      case "entry":
+        this.#queue.pushEvent({ type: "entry", entry: readEntry(output.value) }, costBytes);
+        break;
+      case "fileEvent":
+        this.#queue.pushEvent(readFileEvent(output.value), costBytes);
+        break;
+      case "position":
+        this.#queue.pushEvent(readPosition(output.value), costBytes);
+        break;
     }
     return this.#wakeReader();
+  }
+
+  /** A whole display, or a piece of one for whoever reads it; undefined when nothing can be shown. */
+  #readDisplay(display: Display): DisplayEvent | DisplayPiece | undefined {
+    const earlierBytes = this.#displayBytes;
+    if (earlierBytes === undefined && !display.continues) {
+      const whole = readDisplay(display);
+      return whole.data.size === 0 ? undefined : whole;
+    }
+    let bytes = earlierBytes ?? 0;
+    for (const part of Object.values(display.data)) bytes += part.length;
+    if (bytes > longestDisplayBytes) {
+      throw guestProtocolError(`a display of ${bytes} bytes; expected at most ${longestDisplayBytes}`);
+    }
+    this.#displayBytes = display.continues ? bytes : undefined;
+    return { ...readDisplay(display), type: "displayPiece", continues: display.continues };
   }
 
   /** Only what was read is granted again, and in few frames: a short output needs none. */

@@ -371,6 +371,67 @@ describe("an agent that misbehaves", () => {
     expect(events.map((event) => event.type === "display" && event.data.size)).toEqual([1, 32]);
   });
 
+  it("gets displays in pieces passed on whole, and one that stays without its end not at all", async () => {
+    const piece = new Uint8Array(60_000).map((_, at) => at);
+    await using peer = await faultPeer(async (connection) => {
+      await connection.greet();
+      const { streamId } = await connection.opened();
+      const show = (data: Record<string, Uint8Array>, continues: boolean): void =>
+        connection.output(streamId, { case: "display", value: { data, isResult: true, continues } });
+      show({ "text/plain": piece.subarray(65, 70), "no mime": piece }, true);
+      show({ "image/png": piece.subarray(0, 50_000) }, true);
+      connection.output(streamId, { case: "stdout", value: piece.subarray(0, 1) });
+      show({ "image/png": piece.subarray(50_000) }, true);
+      show({}, false);
+      show({}, true);
+      show({}, false);
+      show({ "text/html": piece }, true);
+      connection.end(streamId, { case: "codeEnded", value: { language: Language.PYTHON, truncated: true } });
+      await connection.letGo();
+    });
+    await using session = await patient.connect(peer.socketPath);
+    const call = session.runCode({ code: "figure", language: "python" });
+    const events: OutputEvent[] = [];
+    for await (const event of call) events.push(event);
+    expect(events.map(({ type }) => type)).toEqual(["stdout", "display"]);
+    const data = events[1]?.type === "display" ? events[1].data : new Map<string, Uint8Array>();
+    expect([...data.keys()]).toEqual(["text/plain", "image/png"]);
+    expect(Buffer.compare(data.get("image/png") ?? Buffer.of(), piece)).toBe(0);
+    expect(await call.ended).toMatchObject({ truncated: true });
+  });
+
+  it("gets no further with a display that has no end, and takes no memory while nobody reads it", async () => {
+    const piece = { "image/png": new Uint8Array(60_000) };
+    let sentBytes = 0;
+    const reading = Promise.withResolvers<void>();
+    await using peer = await faultPeer(async (connection) => {
+      await connection.greet();
+      const { streamId } = await connection.opened();
+      const show = (): void =>
+        connection.output(streamId, { case: "display", value: { data: piece, continues: true } });
+      // All that the window lets through, and then nothing is granted until somebody reads.
+      for (; sentBytes + 60_100 <= 262_144; sentBytes += 60_100) show();
+      const granted = connection.frame();
+      expect(await Promise.race([granted, delay(200)])).toBeUndefined();
+      reading.resolve();
+      let room = 262_144 - sentBytes;
+      for (let next = granted; !connection.socket.destroyed; next = connection.frame()) {
+        const frame = await next.catch(() => undefined);
+        if (frame === undefined) break;
+        if (frame.type === frameTypes.credit) room += new DataView(frame.payload.slice().buffer).getUint32(0, true);
+        for (; room >= 60_100; room -= 60_100) show();
+      }
+    });
+    const session = await patient.connect(peer.socketPath);
+    const call = session.runCode({ code: "figure", language: "python" });
+    await reading.promise;
+    await expect(drain(call)).rejects.toMatchObject({
+      code: "guest_protocol",
+      message: expect.stringContaining("expected at most 16777216"),
+    });
+    await peer.finished();
+  });
+
   it("ends the session when cells end in no language, processes start twice or a file has another size than announced", async () => {
     const faults: PeerScript[] = [
       async (connection) => {
@@ -401,6 +462,22 @@ describe("an agent that misbehaves", () => {
     const third = await patient.connect(peer.socketPath);
     await expect(drain(third.readFile("/a"))).rejects.toMatchObject({ code: "guest_protocol" });
     for (const session of [first, second, third]) expect(await session.closed).toBeInstanceOf(InstaVmError);
+  });
+
+  it.each([
+    ["an id that is a path", { contextId: "../x", language: Language.BASH }],
+    ["no id", { language: Language.BASH }],
+    ["no language", { contextId: "a" }],
+    ["a directory without end", { contextId: "a", language: Language.BASH, cwd: "/".repeat(10_000) }],
+  ])("ends the session when it tells of a context with %s", async (_, context) => {
+    await using peer = await faultPeer(async (connection) => {
+      await connection.greet();
+      const { streamId } = await connection.opened();
+      connection.end(streamId, { case: "contexts", value: { contexts: [context] } });
+    });
+    const session = await patient.connect(peer.socketPath);
+    await expect(session.contexts.list()).rejects.toMatchObject({ code: "guest_protocol" });
+    expect(await session.closed).toMatchObject({ code: "guest_protocol" });
   });
 
   it("gets no more than 256 calls at once, and the ended ones make room", async () => {

@@ -1,10 +1,20 @@
-import type { OutputEvent } from "@instavm/core";
+import type { FileEntry, FileEvent, OutputEvent, OutputPosition } from "@instavm/core";
+import type { DisplayPiece } from "./display-assembly.ts";
 
 type ByteKind = "stdout" | "stderr" | "data";
 
+/** Everything that calls send while they run; which of it a call may send, its stream knows. */
+export type StreamEvent =
+  | OutputEvent
+  | FileEvent
+  | OutputPosition
+  | DisplayPiece
+  | { readonly type: "entry"; readonly entry: FileEntry }
+  | { readonly type: "data"; readonly data: Uint8Array };
+
 /** What a reader takes: an event, or a piece of a file, and the wire bytes that it cost. */
 export interface QueuedOutput {
-  readonly event: OutputEvent | { readonly type: "data"; readonly data: Uint8Array };
+  readonly event: StreamEvent;
   readonly costBytes: number;
 }
 
@@ -16,7 +26,7 @@ interface Run {
 
 interface Whole {
   readonly kind: "whole";
-  readonly event: OutputEvent;
+  readonly event: StreamEvent;
   readonly costBytes: number;
 }
 
@@ -53,7 +63,7 @@ export class OutputQueue {
     this.#entries.push({ kind, length: data.length, costBytes });
   }
 
-  pushEvent(event: OutputEvent, costBytes: number): void {
+  pushEvent(event: StreamEvent, costBytes: number): void {
     this.#entries.push({ kind: "whole", event, costBytes });
   }
 

@@ -81,6 +81,32 @@ describe("code on the real agent", () => {
     expect(ended.truncated).toBe(false);
   });
 
+  it("passes a large display on whole, and leaves out and says so what is too large", async () => {
+    await using session = await connect();
+    // What the driver shows of a figure of that size.
+    const show = (megabytes: string): RunCodeRequest =>
+      python(
+        `import sys; image = bytes(range(256)) * int(${megabytes} * 4096)\n` +
+          `sys.modules["instavm_driver"].builtins.__instavm_system__.__self__.show({"text/plain": "figure", "image/png": image})`,
+      );
+    for (const [megabytes, kinds] of [
+      ["0.2", ["text/plain", "image/png"]],
+      ["15", ["text/plain", "image/png"]],
+      ["17", ["text/plain"]],
+    ] as const) {
+      const call = session.runCode(show(megabytes));
+      const displays: ReadonlyMap<string, Uint8Array>[] = [];
+      for await (const event of call) if (event.type === "display") displays.push(event.data);
+      expect(displays.map((data) => [...data.keys()])).toEqual([kinds]);
+      const image = displays[0]?.get("image/png");
+      if (image !== undefined) {
+        expect(image).toHaveLength(Math.floor(Number(megabytes) * 4096) * 256);
+        expect(image.every((byte, at) => byte === at % 256)).toBe(true);
+      }
+      expect(await call.ended).toMatchObject({ exitCode: 0, truncated: image === undefined });
+    }
+  });
+
   it("interrupts a cell at the guest's limit and keeps the state", async () => {
     await using session = await connect();
     await collect(session.runCode(python("kept = 'kept'")));

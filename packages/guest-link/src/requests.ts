@@ -1,7 +1,15 @@
 import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { InstaVmError } from "@instavm/contract";
-import type { ActivateRequest, ExecRequest, RunCodeRequest } from "@instavm/core";
-import { Language, OpenSchema } from "@instavm/protocol/guest";
+import type {
+  ActivateRequest,
+  ExecRequest,
+  GuestPath,
+  Language as ContextLanguage,
+  RunCodeRequest,
+  StartProcessRequest,
+} from "@instavm/core";
+import { type ExecSchema, Language, OpenSchema } from "@instavm/protocol/guest";
+import { pathBytes } from "./guest-path.ts";
 
 /** One of the calls of `Open`. */
 export type OpenCall = NonNullable<MessageInitShape<typeof OpenSchema>["call"]>;
@@ -40,6 +48,22 @@ export function activateCall(request: ActivateRequest, lateMs: number): OpenCall
 
 /** Throws `too_large` for a long script with open stdin. */
 export function execCall(request: ExecRequest): CallWithRest {
+  const { value, rest } = execValue(request);
+  return { call: { case: "exec", value }, rest };
+}
+
+/** A process that outlives the call. Throws `too_large` for a long script with open stdin. */
+export function startProcessCall(request: StartProcessRequest): CallWithRest {
+  const { value, rest } = execValue(request);
+  return { call: { case: "startProcess", value: { exec: value, tag: request.tag ?? "" } }, rest };
+}
+
+interface ExecWithRest {
+  readonly value: MessageInitShape<typeof ExecSchema>;
+  readonly rest: Uint8Array | undefined;
+}
+
+function execValue(request: ExecRequest): ExecWithRest {
   const options = {
     cwd: request.cwd ?? "",
     env: { ...request.env },
@@ -49,12 +73,10 @@ export function execCall(request: ExecRequest): CallWithRest {
     openStdin: request.openStdin ?? false,
   };
   const { command } = request;
-  if ("argv" in command) {
-    return { call: { case: "exec", value: { ...options, argv: [...command.argv] } }, rest: undefined };
-  }
+  if ("argv" in command) return { value: { ...options, argv: [...command.argv] }, rest: undefined };
   const bytes = Buffer.byteLength(command.script);
   if (bytes <= (options.openStdin ? inlineScriptBytes : inlineBytes)) {
-    return { call: { case: "exec", value: { ...options, script: command.script } }, rest: undefined };
+    return { value: { ...options, script: command.script }, rest: undefined };
   }
   if (options.openStdin) {
     throw new InstaVmError(
@@ -65,7 +87,7 @@ export function execCall(request: ExecRequest): CallWithRest {
       },
     );
   }
-  return { call: { case: "exec", value: { ...options, scriptFollows: true } }, rest: Buffer.from(command.script) };
+  return { value: { ...options, scriptFollows: true }, rest: Buffer.from(command.script) };
 }
 
 /** Code beyond 64 KiB follows as `rest`. */
@@ -77,7 +99,7 @@ export function runCodeCall(request: RunCodeRequest): CallWithRest {
       case: "runCode",
       value: {
         contextId: request.contextId ?? "",
-        language: wireLanguages[request.language],
+        language: languageOf(request),
         code: isLong ? new Uint8Array(0) : code,
         codeFollows: isLong,
         timeoutMs: limitMs(request.limitMs),
@@ -89,6 +111,17 @@ export function runCodeCall(request: RunCodeRequest): CallWithRest {
   };
 }
 
+/** The agent knows the languages of its contexts. */
+function languageOf({ contextId, language }: RunCodeRequest): Language {
+  return contextId !== undefined && language === "detect" ? Language.UNSPECIFIED : wireLanguages[language];
+}
+
+/** `cwd` undefined means the image's workdir. */
+export function createContextCall(request: { readonly language: ContextLanguage; readonly cwd?: string }): OpenCall {
+  const { language, cwd = "" } = request;
+  return { case: "createContext", value: { language: wireLanguages[language], cwd } };
+}
+
 const wireLanguages = {
   python: Language.PYTHON,
   javascript: Language.JAVASCRIPT,
@@ -97,23 +130,29 @@ const wireLanguages = {
 } as const satisfies Record<RunCodeRequest["language"], Language>;
 
 /** `length` 0 means to the end. Throws `invalid` for numbers that are no counts. */
-export function readFileCall(path: string, range: { readonly offset: number; readonly length: number }): OpenCall {
+export function readFileCall(path: GuestPath, range: { readonly offset: number; readonly length: number }): OpenCall {
   const offset = BigInt(count("offset", range.offset));
-  return { case: "readFile", value: { path, offset, length: BigInt(count("length", range.length)) } };
+  return { case: "readFile", value: { path: pathBytes(path), offset, length: BigInt(count("length", range.length)) } };
 }
 
 /** Throws `invalid` for numbers that are no counts. */
 export function writeFileCall(
-  path: string,
+  path: GuestPath,
   options: { readonly mode?: number; readonly makeParents?: boolean; readonly limitBytes?: number },
 ): OpenCall {
-  const mode = count("mode", options.mode ?? 0);
-  if (mode > 0o7777) throw new InstaVmError("invalid", `mode is ${mode}; expected permission bits up to 0o7777.`);
+  const mode = permissionBits(options.mode ?? 0);
   const { makeParents = false, limitBytes: limit } = options;
-  return { case: "writeFile", value: { path, mode, makeParents, sizeLimitBytes: limitBytes(limit) } };
+  return { case: "writeFile", value: { path: pathBytes(path), mode, makeParents, sizeLimitBytes: limitBytes(limit) } };
 }
 
-function count(name: string, value: number): number {
+/** Throws `invalid` for what no mode is. */
+export function permissionBits(mode: number): number {
+  if (count("mode", mode) <= 0o7777) return mode;
+  throw new InstaVmError("invalid", `mode is ${mode}; expected permission bits up to 0o7777.`);
+}
+
+/** A whole number from 0. Throws `invalid`. */
+export function count(name: string, value: number): number {
   if (Number.isSafeInteger(value) && value >= 0) return value;
   throw new InstaVmError("invalid", `${name} is ${value}; expected a whole number from 0.`);
 }
@@ -124,7 +163,7 @@ function limitMs(value: number | undefined): number {
 }
 
 /** In bytes; 0 on the wire means no limit. */
-function limitBytes(value: number | undefined): bigint {
+export function limitBytes(value: number | undefined): bigint {
   return value === undefined ? 0n : BigInt(Math.max(Math.round(value), 1));
 }
 

@@ -1,4 +1,4 @@
-import { InstaVmError } from "@instavm/contract";
+import { InstaVmError, type KeyId } from "@instavm/contract";
 import type { KeyRecords } from "@instavm/core";
 import type { Kysely } from "kysely";
 import type { Guarded } from "./guarded.ts";
@@ -20,10 +20,26 @@ export function keyRecords(db: Kysely<Tables>, guarded: Guarded): KeyRecords {
         return row && readKey(row);
       }),
 
+    find: (keyId) =>
+      guarded(async () => {
+        const row = await db.selectFrom("keys").selectAll().where("key_id", "=", keyId).executeTakeFirst();
+        return row && readKey(row);
+      }),
+
     list: () =>
       guarded(async () => {
         const rows = await db.selectFrom("keys").selectAll().orderBy("key_id").execute();
         return rows.map(readKey);
+      }),
+
+    describe: (keyId, label) =>
+      guarded(async () => {
+        const { numUpdatedRows } = await db
+          .updateTable("keys")
+          .set({ label })
+          .where("key_id", "=", keyId)
+          .executeTakeFirst();
+        if (numUpdatedRows === 0n) throw unknownKey(keyId);
       }),
 
     revoke: (keyId, atMs) =>
@@ -33,7 +49,25 @@ export function keyRecords(db: Kysely<Tables>, guarded: Guarded): KeyRecords {
           .set((column) => ({ revoked_at_ms: column.fn.coalesce("revoked_at_ms", column.val(atMs)) }))
           .where("key_id", "=", keyId)
           .executeTakeFirst();
-        if (numUpdatedRows === 0n) throw new InstaVmError("not_found", `There is no API key with id ${keyId}.`);
+        if (numUpdatedRows === 0n) throw unknownKey(keyId);
       }),
+
+    used: (uses) =>
+      guarded(() =>
+        db.transaction().execute(async (transaction) => {
+          for (const { keyId, atMs } of uses) {
+            await transaction
+              .updateTable("keys")
+              .set({ last_used_at_ms: atMs })
+              .where("key_id", "=", keyId)
+              .where((row) => row.or([row("last_used_at_ms", "is", null), row("last_used_at_ms", "<", atMs)]))
+              .execute();
+          }
+        }),
+      ),
   };
+}
+
+function unknownKey(keyId: KeyId): InstaVmError {
+  return new InstaVmError("key_not_found", `There is no API key with id ${keyId}.`);
 }

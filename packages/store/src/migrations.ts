@@ -10,6 +10,8 @@ export interface SchemaDialect {
   readonly integer: RawBuilder<unknown>;
   /** What follows the column list: SQLite's `strict`. */
   readonly tableSuffix: RawBuilder<unknown>;
+  /** A column of bytes. */
+  readonly bytes: RawBuilder<unknown>;
 }
 
 type Migration = (dialect: SchemaDialect) => readonly RawBuilder<unknown>[];
@@ -55,6 +57,37 @@ const migrations: readonly Migration[] = [
     sql`create unique index vms_live_by_session on vms (session_id) where ended_at_ms is null`,
     sql`create index sessions_by_key on sessions (key_id, created_at_ms)`,
     sql`create index sessions_live on sessions (expires_at_ms) where ended_at_ms is null`,
+  ],
+  ({ integer }) => [
+    sql`alter table sessions add column name text`,
+    sql`alter table sessions add column executions ${integer} not null default 0`,
+    sql`alter table vms add column cpu_ms ${integer} not null default 0`,
+    sql`alter table keys add column last_used_at_ms ${integer}`,
+    sql`create index sessions_live_by_key on sessions (key_id, created_at_ms) where ended_at_ms is null`,
+    sql`create index vms_by_session on vms (session_id)`,
+  ],
+  ({ integer, bytes, tableSuffix }) => [
+    sql`create table executions (
+      execution_id text primary key not null,
+      key_id ${integer} not null references keys (key_id),
+      session_id text not null references sessions (session_id),
+      vm_id text,
+      language text,
+      status text not null check (status in ('running', 'completed', 'failed', 'lost')),
+      created_at_ms ${integer} not null,
+      ended_at_ms ${integer},
+      exit_code ${integer},
+      timed_out ${integer} not null,
+      truncated ${integer} not null,
+      cpu_us ${integer} not null,
+      wall_us ${integer} not null,
+      reason text,
+      stdout ${bytes} not null,
+      stderr ${bytes} not null,
+      check ((ended_at_ms is null) = (status = 'running'))
+    ) ${tableSuffix}`,
+    sql`create index executions_by_key on executions (key_id, created_at_ms)`,
+    sql`create index executions_running on executions (execution_id) where ended_at_ms is null`,
   ],
 ];
 

@@ -100,6 +100,39 @@ describe("the SQLite file", () => {
     });
   });
 
+  it("is brought up from the first release's schema with all that it holds", async () => {
+    const path = freshPath();
+    behind(path, (database) =>
+      database.exec(`
+        create table schema_version (version integer not null) strict;
+        insert into schema_version values (1);
+        create table keys (key_id integer primary key autoincrement, role text not null, label text not null,
+          hash text not null unique, created_at_ms integer not null, revoked_at_ms integer) strict;
+        insert into keys values (1, 'admin', 'admin-key', 'h', 1, null);
+        create table sessions (session_id text primary key not null, key_id integer not null, vcpu_count integer not null,
+          memory_mib integer not null, env_json text not null, metadata_json text not null, lifetime_s integer not null,
+          created_at_ms integer not null, expires_at_ms integer not null, vm_id text, ended_at_ms integer,
+          end_reason text) strict;
+        insert into sessions values ('0b8dcd5c-4f6f-4a3a-9d0a-3f6f0a4c8e11', 1, 2, 512, '{}', '{}', 300, 1, 2,
+          'abcdefghij0123456789', null, null);
+        create table vms (vm_id text primary key not null, session_id text not null, status text not null,
+          start_kind text not null, vcpu_count integer not null, memory_mib integer not null,
+          created_at_ms integer not null, ended_at_ms integer, end_reason text) strict;
+        insert into vms values ('abcdefghij0123456789', '0b8dcd5c-4f6f-4a3a-9d0a-3f6f0a4c8e11', 'active', 'pool', 2, 512,
+          1, null, null);
+      `),
+    );
+    await using store = await openStore({ path });
+    const key = await store.keys.findByHash("h");
+    expect(key).toMatchObject({ label: "admin-key", lastUsedAtMs: undefined });
+    if (key === undefined) return;
+    expect(await store.sessions.listByKey(key.keyId, { limit: 2, liveOnly: true })).toMatchObject([
+      { session: { name: undefined, lifetimeS: 300 }, vm: { status: "active", start: "pool" } },
+    ]);
+    const sessionId = sessionIdSchema.parse("0b8dcd5c-4f6f-4a3a-9d0a-3f6f0a4c8e11");
+    expect(await store.sessions.usage(sessionId)).toMatchObject({ executions: 0, vms: [{ cpuMs: 0 }] });
+  });
+
   it("is migrated once when several open it at the same moment", async () => {
     const path = freshPath();
     const stores = await Promise.all([1, 2, 3].map(() => openStore({ path })));
@@ -143,6 +176,7 @@ describe("the SQLite file", () => {
     await store.sessions.insert({
       sessionId,
       keyId: key.keyId,
+      name: undefined,
       shape: { vcpuCount: 1, memoryMib: 128 },
       env: {},
       metadata: {},
@@ -158,6 +192,29 @@ describe("the SQLite file", () => {
       code: "internal",
       message: expect.stringContaining("env_json"),
     });
+  });
+
+  it("lists thousands of records while other work goes on", async () => {
+    const path = freshPath();
+    await using store = await openStore({ path });
+    const key = await store.keys.insert({ ...aKey, hash: "h" });
+    behind(path, (database) =>
+      database.exec(`
+        with recursive many (n) as (select 1 union all select n + 1 from many where n < 5000)
+        insert into sessions (session_id, key_id, vcpu_count, memory_mib, env_json, metadata_json, lifetime_s,
+          created_at_ms, expires_at_ms)
+        select printf('00000000-0000-4000-8000-%012d', n), ${key.keyId}, 2, 512, '{}', '{"n":1}', 300, n, n + 1 from many`),
+    );
+    let turns = 0;
+    const other = setInterval(() => (turns += 1), 1);
+    try {
+      const listed = await store.sessions.listByKey(key.keyId, { limit: 10_000, liveOnly: true });
+      expect(listed).toHaveLength(5000);
+      expect(listed[0]?.session.createdAtMs).toBe(5000);
+      expect(turns).toBeGreaterThan(10);
+    } finally {
+      clearInterval(other);
+    }
   });
 
   it("is not opened with a signal that has fired", async () => {

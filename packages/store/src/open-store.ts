@@ -1,4 +1,5 @@
 import type { Records } from "@instavm/core";
+import { executionRecords } from "./execution-records.ts";
 import { guardedBy } from "./guarded.ts";
 import { keyRecords } from "./key-records.ts";
 import { migrate } from "./migrations.ts";
@@ -41,6 +42,7 @@ export async function openStore(options: StoreOptions): Promise<Store> {
     sessions: sessionRecords(db, guarded),
     vms: vmRecords(db, guarded),
     keys: keyRecords(db, guarded),
+    executions: executionRecords(db, guarded),
     close,
     [Symbol.asyncDispose]: close,
   };

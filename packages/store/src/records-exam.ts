@@ -1,7 +1,8 @@
 import { randomBytes, randomUUID } from "node:crypto";
 import { InstaVmError, keyIdSchema, sessionIdSchema, vmIdSchema } from "@instavm/contract";
-import type { KeyRecord, Records, SessionRecord, VmRecord } from "@instavm/core";
+import type { KeyRecord, Records, SessionRecord, UsageEntry, VmRecord } from "@instavm/core";
 import { describe, expect, it } from "vitest";
+import { executionsExam } from "./executions-exam.ts";
 
 /** Opens empty records that belong to one test. */
 export type OpenRecords = () => Promise<Records & AsyncDisposable>;
@@ -22,6 +23,7 @@ const insertKey = (records: Records): Promise<KeyRecord> =>
 const sessionOf = (key: KeyRecord, over: Partial<SessionRecord> = {}): SessionRecord => ({
   sessionId: newSessionId(),
   keyId: key.keyId,
+  name: undefined,
   shape,
   env: { GREETING: "grüß dich" },
   metadata: { team: "blue", tags: [1, "two", null] },
@@ -75,8 +77,20 @@ export function recordsExam(name: string, open: OpenRecords): void {
     describe("VMs", () => {
       vmsChapter(open);
     });
+    describe("executions", () => {
+      executionsExam(open, async (records) => {
+        const { session } = await insertBoth(records);
+        return session;
+      });
+    });
     describe("keys", () => {
       keysChapter(open);
+    });
+    describe("what is a key's own", () => {
+      ownChapter(open);
+    });
+    describe("usage", () => {
+      usageChapter(open);
     });
   });
 }
@@ -140,9 +154,9 @@ function sessionsChapter(open: OpenRecords): void {
     const sessions = [5, 1, 3, 2, 4].map((createdAtMs) => sessionOf(key, { createdAtMs }));
     for (const session of sessions) await records.sessions.insert(session);
     await records.sessions.insert(sessionOf(await insertKey(records)));
-    const listed = await records.sessions.listByKey(key.keyId, 3);
-    expect(listed.map((session) => session.createdAtMs)).toEqual([5, 4, 3]);
-    expect(await records.sessions.listByKey(key.keyId, 100)).toHaveLength(5);
+    const listed = await records.sessions.listByKey(key.keyId, { limit: 3 });
+    expect(listed.map(({ session }) => session.createdAtMs)).toEqual([5, 4, 3]);
+    expect(await records.sessions.listByKey(key.keyId, { limit: 100 })).toHaveLength(5);
   });
 
   it("ends a session once: the first reason and time stay", async () => {
@@ -296,7 +310,7 @@ function keysChapter(open: OpenRecords): void {
 
   it("refuses a hash that is there already", async () => {
     await using records = await open();
-    const { keyId: _, ...key } = await insertKey(records);
+    const { keyId: _, lastUsedAtMs: __, ...key } = await insertKey(records);
     expect(await codeOf(records.keys.insert(key))).toBe("conflict");
   });
 
@@ -308,8 +322,132 @@ function keysChapter(open: OpenRecords): void {
     expect(await records.keys.findByHash(key.hash)).toEqual({ ...key, revokedAtMs: 2000 });
   });
 
+  it("describes a key anew and finds it by its id", async () => {
+    await using records = await open();
+    const key = await insertKey(records);
+    await records.keys.describe(key.keyId, "nightly");
+    expect(await records.keys.find(key.keyId)).toEqual({ ...key, label: "nightly" });
+    const unknown = keyIdSchema.parse(4711);
+    expect(await records.keys.find(unknown)).toBeUndefined();
+    expect(await codeOf(records.keys.describe(unknown, "x"))).toBe("key_not_found");
+  });
+
+  it("keeps when keys were used last, whatever order that is written in", async () => {
+    await using records = await open();
+    const [first, second] = [await insertKey(records), await insertKey(records)];
+    expect(first.lastUsedAtMs).toBeUndefined();
+    await records.keys.used([
+      { keyId: first.keyId, atMs: 2000 },
+      { keyId: keyIdSchema.parse(4711), atMs: 2000 },
+    ]);
+    await records.keys.used([{ keyId: first.keyId, atMs: 1500 }]);
+    expect(await records.keys.list()).toEqual([{ ...first, lastUsedAtMs: 2000 }, second]);
+  });
+
   it("says that an unknown key cannot be revoked", async () => {
     await using records = await open();
-    expect(await codeOf(records.keys.revoke(keyIdSchema.parse(4711), 1))).toBe("not_found");
+    expect(await codeOf(records.keys.revoke(keyIdSchema.parse(4711), 1))).toBe("key_not_found");
+  });
+}
+
+function ownChapter(open: OpenRecords): void {
+  it("is found with what belongs to it; another key's is not there", async () => {
+    await using records = await open();
+    const { session, vm } = await insertBoth(records);
+    const stranger = await insertKey(records);
+    expect(await records.sessions.findOwn(session.sessionId, session.keyId)).toEqual({ session, vm });
+    expect(await records.sessions.findOwn(session.sessionId, stranger.keyId)).toBeUndefined();
+    expect(await records.sessions.findOwn(newSessionId(), session.keyId)).toBeUndefined();
+    const { sessionId, name, metadata, lifetimeS, expiresAtMs } = session;
+    expect(await records.vms.findOwn(vm.vmId, session.keyId)).toMatchObject({
+      vm,
+      session: { sessionId, name, metadata, lifetimeS, expiresAtMs },
+    });
+    expect(await records.vms.findOwn(vm.vmId, stranger.keyId)).toBeUndefined();
+    expect(await records.vms.findOwn(newVmId(), session.keyId)).toBeUndefined();
+  });
+
+  it("finds a session that has no VM, and one whose VM has ended", async () => {
+    await using records = await open();
+    const bare = sessionOf(await insertKey(records), { name: "worker" });
+    await records.sessions.insert(bare);
+    expect(await records.sessions.findOwn(bare.sessionId, bare.keyId)).toEqual({ session: bare, vm: undefined });
+    const { session, vm } = await insertBoth(records);
+    await records.vms.setStatus(vm.vmId, "failed", 2000, "its process ended");
+    expect(await records.sessions.findOwn(session.sessionId, session.keyId)).toMatchObject({
+      vm: { status: "failed", endedAtMs: 2000, endReason: "its process ended" },
+    });
+  });
+
+  it("is listed newest first, all of it or what lives, up to the limit", async () => {
+    await using records = await open();
+    const key = await insertKey(records);
+    const made: { session: SessionRecord; vm: VmRecord }[] = [];
+    for (const createdAtMs of [1000, 2000, 3000, 4000]) {
+      const bare = sessionOf(key, { createdAtMs });
+      const vm = vmOf(bare, { createdAtMs });
+      const session = { ...bare, vmId: vm.vmId };
+      await records.sessions.insert(session, vm);
+      made.unshift({ session, vm });
+    }
+    await insertBoth(records);
+    const [, dead] = made;
+    if (dead === undefined) throw new Error("four were made");
+    await records.vms.setStatus(dead.vm.vmId, "terminated", 5000);
+    await records.sessions.end(dead.session.sessionId, "killed", 5000);
+    const live = made.filter((one) => one !== dead);
+    expect(await records.sessions.listByKey(key.keyId, { limit: 10, liveOnly: true })).toEqual(live);
+    const vmIds = async (limit: number, liveOnly: boolean): Promise<readonly string[]> =>
+      (await records.vms.listByKey(key.keyId, { limit, liveOnly })).map(({ vm }) => vm.vmId);
+    expect(await vmIds(10, false)).toEqual(made.map(({ vm }) => vm.vmId));
+    expect(await vmIds(10, true)).toEqual(live.map(({ vm }) => vm.vmId));
+    expect(await vmIds(2, true)).toEqual(live.slice(0, 2).map(({ vm }) => vm.vmId));
+  });
+
+  it("changes in the fields that are given, while the session lives", async () => {
+    await using records = await open();
+    const { session } = await insertBoth(records);
+    const { sessionId } = session;
+    await records.sessions.change(sessionId, { name: "a", metadata: { x: [1] } });
+    await records.sessions.change(sessionId, { lifetime: { lifetimeS: 900, expiresAtMs: 9000 } });
+    const changed = { ...session, name: "a", metadata: { x: [1] }, lifetimeS: 900, expiresAtMs: 9000 };
+    expect(await records.sessions.find(sessionId)).toEqual(changed);
+    await records.sessions.change(sessionId, {});
+    await records.sessions.change(sessionId, { name: null });
+    expect(await records.sessions.find(sessionId)).toEqual({ ...changed, name: undefined });
+    await records.sessions.end(sessionId, "killed", 2000);
+    expect(await codeOf(records.sessions.change(sessionId, { name: "late" }))).toBe("session_not_found");
+    expect(await codeOf(records.sessions.change(newSessionId(), { name: "x" }))).toBe("session_not_found");
+  });
+}
+
+function usageChapter(open: OpenRecords): void {
+  it("adds executions up, and keeps each VM's largest CPU time", async () => {
+    await using records = await open();
+    const { session, vm } = await insertBoth(records);
+    const { sessionId } = session;
+    const cpu = (totalMs: number): UsageEntry["cpu"] => ({ vmId: vm.vmId, totalMs });
+    await records.sessions.addUsage([
+      { sessionId, executions: 2, cpu: cpu(300) },
+      { sessionId: newSessionId(), executions: 1, cpu: undefined },
+    ]);
+    await records.sessions.addUsage([{ sessionId, executions: 1, cpu: cpu(200) }]);
+    await records.vms.setStatus(vm.vmId, "failed", 1_767_225_700_000);
+    const next = vmOf(session);
+    await records.sessions.assign(sessionId, next);
+    await records.sessions.addUsage([{ sessionId, executions: 0, cpu: { vmId: next.vmId, totalMs: 50 } }]);
+    const { executions, vms } = await records.sessions.usage(sessionId);
+    expect(executions).toBe(3);
+    expect(new Map(vms.map((one) => [one.vmId, [one.cpuMs, one.shape, one.endedAtMs]]))).toEqual(
+      new Map([
+        [vm.vmId, [300, shape, 1_767_225_700_000]],
+        [next.vmId, [50, shape, undefined]],
+      ]),
+    );
+  });
+
+  it("is nothing for a session that there is not", async () => {
+    await using records = await open();
+    expect(await records.sessions.usage(newSessionId())).toEqual({ executions: 0, vms: [] });
   });
 }

@@ -1,5 +1,12 @@
 import { keyIdSchema, memoryMibSchema, sessionIdSchema, vcpuCountSchema, vmIdSchema } from "@instavm/contract";
-import { type KeyRecord, type SessionRecord, type VmRecord, vmStatuses } from "@instavm/core";
+import {
+  type KeyRecord,
+  type SessionRecord,
+  type SessionWithVm,
+  type VmRecord,
+  vmStatuses,
+  type VmWithSession,
+} from "@instavm/core";
 import type { Insertable, Selectable } from "kysely";
 import { z } from "zod";
 import type { KeyRow, SessionRow, VmRow } from "./tables.ts";
@@ -24,6 +31,7 @@ const json = <T extends z.ZodType>(content: T) =>
 const sessionRow = z.object({
   session_id: sessionIdSchema,
   key_id: keyIdSchema,
+  name: text.nullable(),
   vcpu_count: vcpuCountSchema,
   memory_mib: memoryMibSchema,
   env_json: json(z.record(text, text)),
@@ -55,14 +63,35 @@ const keyRow = z.object({
   hash: text,
   created_at_ms: timeMs,
   revoked_at_ms: endMs,
+  last_used_at_ms: endMs,
 });
 
+/** What a VM's row holds of its session, when both are read at once. */
+const sessionOfVm = sessionRow.pick({ metadata_json: true, name: true, lifetime_s: true, expires_at_ms: true });
+
+/** A session's columns and those of its VM, which may be missing. */
+export interface SessionAndVmRow extends SelectedSession {
+  readonly vm_status: string | null;
+  readonly vm_start_kind: string | null;
+  readonly vm_created_at_ms: number | null;
+  readonly vm_ended_at_ms: number | null;
+  readonly vm_end_reason: string | null;
+}
+
+/** A VM's columns and some of its session's. */
+export interface VmAndSessionRow
+  extends SelectedVm, Pick<SelectedSession, "metadata_json" | "name" | "lifetime_s" | "expires_at_ms"> {}
+
+type SelectedSession = Selectable<SessionRow>;
+type SelectedVm = Selectable<VmRow>;
+
 /** Throws a `ZodError` on a row that no release writes. */
-export function readSession(row: SessionRow): SessionRecord {
+export function readSession(row: SelectedSession): SessionRecord {
   const seen = sessionRow.parse(row);
   return {
     sessionId: seen.session_id,
     keyId: seen.key_id,
+    name: seen.name ?? undefined,
     shape: { vcpuCount: seen.vcpu_count, memoryMib: seen.memory_mib },
     env: seen.env_json,
     metadata: seen.metadata_json,
@@ -76,8 +105,11 @@ export function readSession(row: SessionRow): SessionRecord {
 }
 
 /** Throws a `ZodError` on a row that no release writes. */
-export function readVm(row: VmRow): VmRecord {
-  const seen = vmRow.parse(row);
+export function readVm(row: SelectedVm): VmRecord {
+  return vmRecordOf(vmRow.parse(row));
+}
+
+function vmRecordOf(seen: z.output<typeof vmRow>): VmRecord {
   return {
     vmId: seen.vm_id,
     sessionId: seen.session_id,
@@ -100,14 +132,47 @@ export function readKey(row: Selectable<KeyRow>): KeyRecord {
     hash: seen.hash,
     createdAtMs: seen.created_at_ms,
     revokedAtMs: seen.revoked_at_ms,
+    lastUsedAtMs: seen.last_used_at_ms,
+  };
+}
+
+/** Throws a `ZodError` on a row that no release writes. */
+export function readSessionWithVm(row: SessionAndVmRow): SessionWithVm {
+  const session = readSession(row);
+  if (row.vm_id === null || row.vm_status === null) return { session, vm: undefined };
+  const vm = vmRow.parse({
+    ...row,
+    status: row.vm_status,
+    start_kind: row.vm_start_kind,
+    created_at_ms: row.vm_created_at_ms,
+    ended_at_ms: row.vm_ended_at_ms,
+    end_reason: row.vm_end_reason,
+  });
+  return { session, vm: vmRecordOf(vm) };
+}
+
+/** Throws a `ZodError` on a row that no release writes. */
+export function readVmWithSession(row: VmAndSessionRow): VmWithSession {
+  const vm = readVm(row);
+  const seen = sessionOfVm.parse(row);
+  return {
+    vm,
+    session: {
+      sessionId: vm.sessionId,
+      name: seen.name ?? undefined,
+      metadata: seen.metadata_json,
+      lifetimeS: seen.lifetime_s,
+      expiresAtMs: seen.expires_at_ms,
+    },
   };
 }
 
 /** The row of a session. */
-export function sessionRowOf(session: SessionRecord): SessionRow {
+export function sessionRowOf(session: SessionRecord): Insertable<SessionRow> {
   return {
     session_id: session.sessionId,
     key_id: session.keyId,
+    name: session.name ?? null,
     vcpu_count: session.shape.vcpuCount,
     memory_mib: session.shape.memoryMib,
     env_json: JSON.stringify(session.env),
@@ -122,7 +187,7 @@ export function sessionRowOf(session: SessionRecord): SessionRow {
 }
 
 /** The row of a VM. */
-export function vmRowOf(vm: VmRecord): VmRow {
+export function vmRowOf(vm: VmRecord): Insertable<VmRow> {
   return {
     vm_id: vm.vmId,
     session_id: vm.sessionId,
@@ -137,12 +202,13 @@ export function vmRowOf(vm: VmRecord): VmRow {
 }
 
 /** The row of a key; the database numbers it. */
-export function keyRowOf(key: Omit<KeyRecord, "keyId">): Insertable<KeyRow> {
+export function keyRowOf(key: Omit<KeyRecord, "keyId" | "lastUsedAtMs">): Insertable<KeyRow> {
   return {
     role: key.role,
     label: key.label,
     hash: key.hash,
     created_at_ms: key.createdAtMs,
     revoked_at_ms: key.revokedAtMs ?? null,
+    last_used_at_ms: null,
   };
 }

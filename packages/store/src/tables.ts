@@ -4,6 +4,7 @@ import type { Generated } from "kysely";
 export interface SessionRow {
   readonly session_id: string;
   readonly key_id: number;
+  readonly name: string | null;
   readonly vcpu_count: number;
   readonly memory_mib: number;
   readonly env_json: string;
@@ -14,6 +15,7 @@ export interface SessionRow {
   readonly vm_id: string | null;
   readonly ended_at_ms: number | null;
   readonly end_reason: string | null;
+  readonly executions: Generated<number>;
 }
 
 /** See `SessionRow`. */
@@ -27,6 +29,7 @@ export interface VmRow {
   readonly created_at_ms: number;
   readonly ended_at_ms: number | null;
   readonly end_reason: string | null;
+  readonly cpu_ms: Generated<number>;
 }
 
 /** See `SessionRow`. */
@@ -37,6 +40,27 @@ export interface KeyRow {
   readonly hash: string;
   readonly created_at_ms: number;
   readonly revoked_at_ms: number | null;
+  readonly last_used_at_ms: number | null;
+}
+
+/** See `SessionRow`. `timed_out` and `truncated` are 0 or 1. */
+export interface ExecutionRow {
+  readonly execution_id: string;
+  readonly key_id: number;
+  readonly session_id: string;
+  readonly vm_id: string | null;
+  readonly language: string | null;
+  readonly status: string;
+  readonly created_at_ms: number;
+  readonly ended_at_ms: number | null;
+  readonly exit_code: number | null;
+  readonly timed_out: number;
+  readonly truncated: number;
+  readonly cpu_us: number;
+  readonly wall_us: number;
+  readonly reason: string | null;
+  readonly stdout: Uint8Array;
+  readonly stderr: Uint8Array;
 }
 
 /** Every table of the current schema. */
@@ -44,5 +68,6 @@ export interface Tables {
   readonly sessions: SessionRow;
   readonly vms: VmRow;
   readonly keys: KeyRow;
+  readonly executions: ExecutionRow;
   readonly schema_version: { readonly version: number };
 }

@@ -1,8 +1,9 @@
-import { InstaVmError, type VmId } from "@instavm/contract";
+import { InstaVmError, type KeyId, type VmId } from "@instavm/contract";
 import { type VmRecords, type VmStatus, vmStatuses, vmTransitions } from "@instavm/core";
-import type { Kysely } from "kysely";
+import type { Kysely, Selectable } from "kysely";
 import type { Guarded } from "./guarded.ts";
-import { readVm } from "./rows.ts";
+import { readVm, readVmWithSession } from "./rows.ts";
+import { readRows } from "./read-rows.ts";
 import type { Tables, VmRow } from "./tables.ts";
 
 /** The port's VMs over tables of any dialect. */
@@ -14,10 +15,27 @@ export function vmRecords(db: Kysely<Tables>, guarded: Guarded): VmRecords {
         return row && readVm(row);
       }),
 
+    findOwn: (vmId, keyId) =>
+      guarded(async () => {
+        const row = await withSession(db, keyId).where("vms.vm_id", "=", vmId).executeTakeFirst();
+        return row && readVmWithSession(row);
+      }),
+
+    listByKey: (keyId, { limit, liveOnly = false }) =>
+      guarded(async () => {
+        const own = withSession(db, keyId);
+        const rows = await (liveOnly ? own.where("vms.ended_at_ms", "is", null) : own)
+          .orderBy("vms.created_at_ms", "desc")
+          .orderBy("vms.vm_id")
+          .limit(limit)
+          .execute();
+        return readRows(rows, readVmWithSession);
+      }),
+
     listLive: () =>
       guarded(async () => {
         const rows = await db.selectFrom("vms").selectAll().where("ended_at_ms", "is", null).execute();
-        return rows.map(readVm);
+        return readRows(rows, readVm);
       }),
 
     setStatus: (...[vmId, status, atMs, reason]) =>
@@ -37,7 +55,17 @@ export function vmRecords(db: Kysely<Tables>, guarded: Guarded): VmRecords {
   };
 }
 
-function rowOf(db: Kysely<Tables>, vmId: VmId): Promise<VmRow | undefined> {
+/** The VMs of a key's sessions, with what these say of them. */
+function withSession(db: Kysely<Tables>, keyId: KeyId) {
+  return db
+    .selectFrom("vms")
+    .innerJoin("sessions", "sessions.session_id", "vms.session_id")
+    .where("sessions.key_id", "=", keyId)
+    .selectAll("vms")
+    .select(["sessions.name", "sessions.metadata_json", "sessions.lifetime_s", "sessions.expires_at_ms"]);
+}
+
+function rowOf(db: Kysely<Tables>, vmId: VmId): Promise<Selectable<VmRow> | undefined> {
   return db.selectFrom("vms").selectAll().where("vm_id", "=", vmId).executeTakeFirst();
 }
 

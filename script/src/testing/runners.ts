@@ -21,6 +21,7 @@ export const runners: readonly Runner[] = [
   check("types", ["tsc", "-b"]),
   check("lint", ["oxlint", "--type-aware", "--deny-warnings", ...typescriptFolders]),
   check("format", ["oxfmt", "--check"]),
+  check("sdk-package", ["node", "script/src/main/check-sdk-package.ts"]),
   check("unused", ["knip", "--no-config-hints"]),
   check("protocol-lint", ["buf", "lint", "protocol"]),
   check("rust-format", ["cargo", "fmt", "--check"]),
@@ -32,15 +33,25 @@ export const runners: readonly Runner[] = [
     group: "quick",
     run: async () => tallyOfCargo(await runProgram(["cargo", "test", "--locked"], true)),
   },
+  ...["python", "javascript", "bash"].map(driver),
   {
-    name: "python",
+    name: "python-sdk",
     group: "quick",
-    run: async () =>
-      tallyOfUnittest(await runProgram(["python3", "-B", "guest/interpreters/python/test_driver.py"], true)),
+    run: async () => tallyOfUnittest(await runProgram([".build/python/bin/python", "-B", "sdk/python/tests"], true)),
   },
   vitest("integration", "vm"),
   vitest("e2e", "vm"),
 ];
+
+/** The tests beside the driver of an interpreter. */
+function driver(name: string): Runner {
+  return {
+    name,
+    group: "quick",
+    run: async () =>
+      tallyOfUnittest(await runProgram(["python3", "-B", `guest/interpreters/${name}/test_driver.py`], true)),
+  };
+}
 
 function check(name: string, argv: readonly string[]): Runner {
   return {

@@ -1,5 +1,7 @@
 import type {
   CreateSessionResponse,
+  Displayed as DisplayedBody,
+  ExecuteExit,
   ExecuteResponse,
   HealthResponse,
   KillResponse,
@@ -7,6 +9,7 @@ import type {
   SessionResponse,
   SessionStatus,
   SessionStatusResponse,
+  SessionUsage as SessionUsageBody,
 } from "@instavm/contract";
 
 /** How a VM came to run. */
@@ -46,7 +49,8 @@ export interface SessionStatusReport {
   readonly expiresInS: number;
 }
 
-export interface Sandbox {
+/** One live session in a list. */
+export interface SandboxSummary {
   readonly sessionId: string;
   readonly vmId: string | undefined;
   readonly status: string;
@@ -61,14 +65,30 @@ export interface KilledSession {
   readonly message: string;
 }
 
-/** How one execute ended. */
-export interface ExecuteResult {
+/** One form of one thing that code displayed: a figure, a table, the value of the last expression. */
+export interface Displayed {
+  /** A MIME type: `text/plain`, `text/html`, `image/png`. */
+  readonly type: string;
+  /** Text as it is; images but SVG, audio and video as base64. */
+  readonly data: string;
+  /** Counts the things from 0; the same for all forms of one. */
+  readonly display: number;
+  /** It is the value of the last expression. */
+  readonly isResult: boolean;
+}
+
+/** What code raised. */
+export interface CodeError {
+  readonly name: string;
+  readonly value: string;
+  readonly traceback: string;
+}
+
+/** How code ended. */
+export interface ExecuteEnd {
   readonly sessionId: string;
   readonly vmId: string;
   readonly language: "python" | "javascript" | "bash";
-  /** What the program printed, then the value of the last expression. */
-  readonly stdout: string;
-  readonly stderr: string;
   readonly exitCode: number;
   /** `exitCode` is 0. */
   readonly success: boolean;
@@ -83,6 +103,28 @@ export interface ExecuteResult {
   /** Set when this call had to start a VM. */
   readonly vmStart: StartKind | undefined;
   readonly vmReadyMs: number | undefined;
+  /** What Python or JavaScript raised. */
+  readonly error: CodeError | undefined;
+}
+
+/** How one execute ended, and all that came of it. */
+export interface ExecuteResult extends ExecuteEnd {
+  /** What the program printed, then the value of the last expression. */
+  readonly stdout: string;
+  readonly stderr: string;
+  /** What the code displayed, and the value of its last expression. */
+  readonly results: readonly Displayed[];
+}
+
+/** What a session has used so far, over all VMs that it had. */
+export interface SessionUsage {
+  /** CPU time of the VMs' processes on the host, emulation included. */
+  readonly cpuS: number;
+  readonly wallS: number;
+  readonly memoryGibS: number;
+  readonly egressBytes: number;
+  /** Calls that ran code. */
+  readonly executions: number;
 }
 
 export interface Health {
@@ -131,7 +173,7 @@ export function toStatus(body: SessionStatusResponse): SessionStatusReport {
   };
 }
 
-export function toSandbox(body: SandboxBody): Sandbox {
+export function toSandboxSummary(body: SandboxBody): SandboxSummary {
   return {
     sessionId: body.session_id,
     vmId: body.vm_id ?? undefined,
@@ -148,11 +190,18 @@ export function toKilled(body: KillResponse): KilledSession {
 
 export function toExecuteResult(body: ExecuteResponse): ExecuteResult {
   return {
+    ...toExecuteEnd(body),
+    stdout: body.stdout,
+    stderr: body.stderr,
+    results: body.results.map(toDisplayed),
+  };
+}
+
+export function toExecuteEnd(body: ExecuteExit): ExecuteEnd {
+  return {
     sessionId: body.session_id,
     vmId: body.vm_id,
     language: body.language,
-    stdout: body.stdout,
-    stderr: body.stderr,
     exitCode: body.exit_code,
     success: body.success,
     timedOut: body.timed_out,
@@ -163,6 +212,21 @@ export function toExecuteResult(body: ExecuteResponse): ExecuteResult {
     cpuTimeS: body.cpu_time,
     vmStart: body.vm_start ?? undefined,
     vmReadyMs: body.vm_ready_ms ?? undefined,
+    error: body.error ?? undefined,
+  };
+}
+
+export function toDisplayed(body: DisplayedBody): Displayed {
+  return { type: body.type, data: body.data, display: body.display, isResult: body.is_result };
+}
+
+export function toUsage(body: SessionUsageBody): SessionUsage {
+  return {
+    cpuS: body.cpu_seconds,
+    wallS: body.wall_seconds,
+    memoryGibS: body.memory_gib_seconds,
+    egressBytes: body.egress_bytes,
+    executions: body.executions,
   };
 }
 

@@ -73,6 +73,8 @@ describe("a client", () => {
       stdout: "out",
       stderr: "err",
       output: "out",
+      results: [{ type: "text/plain", data: "1", display: 0, is_result: true }],
+      error: { name: "E", value: "v", traceback: "t" },
       a_field_of_a_newer_server: 1,
     };
     const { client, sent } = clientOf(200, body);
@@ -83,6 +85,8 @@ describe("a client", () => {
       timedOut: true,
       executionTimeS: 1.5,
       vmStart: undefined,
+      results: [{ type: "text/plain", data: "1", display: 0, isResult: true }],
+      error: { name: "E" },
     });
     expect(sent[0]?.init.body).toBe(`{"session_id":"${sessionId}","command":"while True: pass","timeout":2}`);
   });

@@ -1,49 +1,44 @@
+import { executeTimeoutS, operations } from "@instavm/contract";
+import type { OperationName } from "@instavm/contract";
+import type { z } from "zod";
 import {
-  createSessionResponseSchema,
-  executeResponseSchema,
-  executeTimeoutS,
-  healthResponseSchema,
-  killResponseSchema,
-  sandboxSchema,
-  sessionResponseSchema,
-  sessionStatusResponseSchema,
-} from "@instavm/contract";
-import { z } from "zod";
-import { toExecuteResult, toHealth, toKilled, toSandbox, toSession, toSessionDetails, toStatus } from "./answers.ts";
+  toExecuteResult,
+  toHealth,
+  toKilled,
+  toSandboxSummary,
+  toSession,
+  toSessionDetails,
+  toStatus,
+  toUsage,
+} from "./answers.ts";
 import type {
   CreatedSession,
   ExecuteResult,
   Health,
   KilledSession,
-  Sandbox,
+  SandboxSummary,
   SessionDetails,
   SessionStatusReport,
+  SessionUsage,
 } from "./answers.ts";
+import { ApiKeys } from "./api-keys.ts";
+import { executeEvents } from "./execute-events.ts";
+import type { ExecuteEvent } from "./execute-events.ts";
+import type { ExecuteOptions } from "./execute-options.ts";
+import { Executions } from "./executions.ts";
+import { Files } from "./files.ts";
+import { toCurrentUser } from "./key-answers.ts";
+import type { CurrentUser } from "./key-answers.ts";
+import type { ShapeOptions } from "./options.ts";
 import { Transport } from "./transport.ts";
-import type { CallOptions, TransportOptions } from "./transport.ts";
+import type { CallOptions, OperationInput, TransportOptions } from "./transport.ts";
+import { Vms } from "./vms.ts";
 
-/** How to reach the server. */
-export interface InstaVmOptions extends Partial<TransportOptions> {
-  /** Made by the server at its first start, or by an admin. */
-  readonly apiKey: string;
-}
+/** How to reach the server, and as whom. */
+export type InstaVmOptions = Partial<TransportOptions>;
 
-export interface CreateSessionOptions extends CallOptions {
-  readonly vcpuCount?: 1 | 2 | 4 | 6 | 8;
-  /** 128..8192. */
-  readonly memoryMib?: number;
-  /** Seconds until the session ends by itself, 20..86400. */
-  readonly lifetimeS?: number;
-  readonly env?: Readonly<Record<string, string>>;
-  readonly metadata?: Readonly<Record<string, unknown>>;
-}
-
-export interface ExecuteOptions extends CallOptions {
-  /** Without it: Python if the code compiles, else Bash. */
-  readonly language?: "python" | "bash";
-  /** Seconds the code may take, 1..600, by default 60. At the limit the answer has `timedOut` and exit code 124. */
-  readonly timeoutS?: number;
-}
+/** A session lives 20..86400 seconds. */
+export interface CreateSessionOptions extends ShapeOptions, CallOptions {}
 
 export interface ListSessionsOptions extends CallOptions {
   /** Only sandboxes whose metadata holds all of this. */
@@ -52,16 +47,34 @@ export interface ListSessionsOptions extends CallOptions {
   readonly limit?: number;
 }
 
+/** The operations of the API, by name. */
+export type Operations = typeof operations;
+
 /**
  * A client of one server. Every method throws an `InstaVmError`: the server's own (`code`, `message`, `next`, `requestId`),
  * or `unavailable` (not reached), `timeout` (no answer in time), `bad_gateway` (the answer is not InstaVM's).
- * An abort of `signal` rejects with the signal's reason.
+ * An abort of `signal` rejects with the signal's reason. What only reads is tried again after a failure that may pass.
  */
 export class InstaVm {
+  readonly vms: Vms;
+  readonly apiKeys: ApiKeys;
+  readonly executions: Executions;
   readonly #transport: Transport;
 
-  constructor(options: InstaVmOptions) {
+  constructor(options: InstaVmOptions = {}) {
     this.#transport = new Transport(options);
+    this.vms = new Vms(this.#transport);
+    this.apiKeys = new ApiKeys(this.#transport);
+    this.executions = new Executions(this.#transport);
+  }
+
+  /** Does any operation of the API, in the server's own names: what its document at /openapi.json says goes in and comes out. */
+  async call<Name extends OperationName>(
+    name: Name,
+    input: OperationInput<Operations[Name]> = {},
+    options: CallOptions = {},
+  ): Promise<z.output<Operations[Name]["answer"]>> {
+    return await this.#transport.call(operations[name], input, options);
   }
 
   /** Starts a VM; resolves when it is ready. */
@@ -73,56 +86,80 @@ export class InstaVm {
       env: options.env,
       metadata: options.metadata,
     };
-    const call = { method: "POST", path: "/v1/sessions/session", body, answer: createSessionResponseSchema } as const;
-    return toSession(await this.#transport.call(call, { timeoutMs: 120_000, ...options }));
+    return toSession(
+      await this.#transport.call(operations.createSession, { body }, { timeoutMs: 120_000, ...options }),
+    );
   }
 
   /** Runs code; resolves with what it printed and how it ended, whatever its exit code. */
   async execute(sessionId: string, code: string, options: ExecuteOptions = {}): Promise<ExecuteResult> {
-    const timeoutS = options.timeoutS ?? executeTimeoutS.default;
-    const body = { session_id: sessionId, command: code, language: options.language, timeout: timeoutS };
-    const call = { method: "POST", path: "/execute", body, answer: executeResponseSchema } as const;
-    return toExecuteResult(await this.#transport.call(call, { timeoutMs: timeoutS * 1000 + 5000, ...options }));
+    const { body, timeoutMs } = executeCall(sessionId, code, options);
+    return toExecuteResult(await this.#transport.call(operations.execute, { body }, { timeoutMs, ...options }));
+  }
+
+  /**
+   * Runs code and yields what comes of it as it comes, the last one being `exit`. Reading slowly slows the code; leaving the
+   * loop early, or an abort, ends it. Nothing is cut.
+   */
+  async *stream(
+    sessionId: string,
+    code: string,
+    options: ExecuteOptions = {},
+  ): AsyncGenerator<ExecuteEvent, void, undefined> {
+    const { body, timeoutMs } = executeCall(sessionId, code, options);
+    yield* executeEvents(this.#transport.events(operations.execute, { body }, { timeoutMs, ...options }));
   }
 
   async getSession(sessionId: string, options: CallOptions = {}): Promise<SessionDetails> {
-    const path = `/v1/sessions/session/${encodeURIComponent(sessionId)}`;
-    return toSessionDetails(
-      await this.#transport.call({ method: "GET", path, answer: sessionResponseSchema }, options),
-    );
+    return toSessionDetails(await this.#transport.call(operations.getSession, inSession(sessionId), options));
   }
 
   /** Does not throw for a session that does not exist. */
   async sessionStatus(sessionId: string, options: CallOptions = {}): Promise<SessionStatusReport> {
-    const path = `/v1/sessions/status/${encodeURIComponent(sessionId)}`;
-    return toStatus(await this.#transport.call({ method: "GET", path, answer: sessionStatusResponseSchema }, options));
+    return toStatus(await this.#transport.call(operations.getSessionStatus, inSession(sessionId), options));
+  }
+
+  /** What the session has used so far. */
+  async sessionUsage(sessionId: string, options: CallOptions = {}): Promise<SessionUsage> {
+    return toUsage(await this.#transport.call(operations.getSessionUsage, inSession(sessionId), options));
   }
 
   /** The live sandboxes of the key, newest first. */
-  async listSessions(options: ListSessionsOptions = {}): Promise<readonly Sandbox[]> {
-    const query = new URLSearchParams();
-    if (options.limit !== undefined) query.set("limit", String(options.limit));
-    if (options.metadata !== undefined) query.set("metadata", JSON.stringify(options.metadata));
-    const path = `/v1/sessions/sandboxes?${query.toString()}`;
-    const sandboxes = await this.#transport.call({ method: "GET", path, answer: z.array(sandboxSchema) }, options);
-    return sandboxes.map(toSandbox);
+  async listSessions(options: ListSessionsOptions = {}): Promise<readonly SandboxSummary[]> {
+    const metadata = options.metadata === undefined ? undefined : JSON.stringify(options.metadata);
+    const query = { limit: options.limit, metadata };
+    return (await this.#transport.call(operations.listSandboxes, { query }, options)).map(toSandboxSummary);
   }
 
   /** Ends the session, its VM and its files. */
   async kill(sessionId: string, options: CallOptions = {}): Promise<KilledSession> {
-    const call = {
-      method: "POST",
-      path: "/kill",
-      body: { session_id: sessionId },
-      answer: killResponseSchema,
-    } as const;
-    return toKilled(await this.#transport.call(call, options));
+    const body = { session_id: sessionId };
+    return toKilled(await this.#transport.call(operations.kill, { body }, options));
+  }
+
+  /** The files of a session's VM. */
+  files(sessionId: string): Files {
+    return new Files(this.#transport, { sessionId });
+  }
+
+  /** Whose key this is. */
+  async currentUser(options: CallOptions = {}): Promise<CurrentUser> {
+    return toCurrentUser(await this.#transport.call(operations.getCurrentUser, {}, options));
   }
 
   /** Needs no key. */
   async health(options: CallOptions = {}): Promise<Health> {
-    return toHealth(
-      await this.#transport.call({ method: "GET", path: "/health", answer: healthResponseSchema }, options),
-    );
+    return toHealth(await this.#transport.call(operations.health, {}, options));
   }
+}
+
+function inSession(sessionId: string): { readonly params: { readonly session_id: string } } {
+  return { params: { session_id: sessionId } };
+}
+
+/** The server stops a little before `timeout`; the client waits a little longer. */
+function executeCall(sessionId: string, code: string, options: ExecuteOptions) {
+  const timeout = options.timeoutS ?? executeTimeoutS.default;
+  const body = { session_id: sessionId, command: code, language: options.language, timeout };
+  return { body, timeoutMs: timeout * 1000 + 5000 };
 }

@@ -1,142 +1,219 @@
-import { InstaVmError, errorBodySchema, errorTable } from "@instavm/contract";
-import type { ErrorCode } from "@instavm/contract";
+import { InstaVmError } from "@instavm/contract";
+import type { Operation } from "@instavm/contract";
 import type { z } from "zod";
+import { environmentVariable } from "./environment.ts";
+import { failureOfAnswer, failureOfConnection, failureOfDeadline, failureOfShape } from "./failure.ts";
+import type { Asked } from "./failure.ts";
+import type { RawBody } from "./file-source.ts";
+import { parseJson } from "./json.ts";
+import { withRetries } from "./retries.ts";
+import { chunksOf, serverEvents } from "./server-events.ts";
+import type { ServerEvent } from "./server-events.ts";
 
 /** What every method takes. */
 export interface CallOptions {
+  /** Ends the call; it then rejects with the signal's reason. */
   readonly signal?: AbortSignal;
-  /** How long to wait for the answer, in ms. */
+  /** How long to wait for the answer, all tries together, in ms. */
   readonly timeoutMs?: number;
 }
 
 export interface TransportOptions {
-  /** By default http://127.0.0.1:8222. */
+  /** By default the environment's INSTAVM_BASE_URL, then http://127.0.0.1:8222. */
   readonly baseUrl: string;
+  /** By default the environment's INSTAVM_API_KEY. */
   readonly apiKey: string;
   /** In place of the global `fetch`. */
   readonly fetch: typeof fetch;
+  /** How often a call that only reads is sent again after a failure that may pass; by default 2. */
+  readonly retries: number;
 }
 
-interface Call<Answer extends z.ZodType> {
-  readonly method: "GET" | "POST" | "DELETE";
+/** What an operation needs of its caller, in the server's own names. */
+export interface OperationInput<Called extends Operation> {
+  readonly params?: z.input<Called["params"]>;
+  readonly query?: z.input<Called["query"]>;
+  readonly body?: z.input<Called["body"]>;
+  /** In place of a body, where the operation takes bytes or a form with a file. */
+  readonly raw?: RawBody;
+}
+
+interface Outgoing {
+  readonly method: string;
   readonly path: string;
-  readonly body?: unknown;
-  readonly answer: Answer;
+  readonly accept: string;
+  readonly body: RequestInit["body"] | undefined;
+  readonly contentType: string | undefined;
+  readonly range?: string | undefined;
 }
 
+const defaultBaseUrl = "http://127.0.0.1:8222";
 const defaultTimeoutMs = 30_000;
+const defaultRetries = 2;
+const eventStream = "text/event-stream";
 
-/** Sends one request and turns its answer, or the lack of one, into a value or an InstaVmError. */
+/** Sends requests and turns their answers, or the lack of one, into values or InstaVmErrors. */
 export class Transport {
   readonly #baseUrl: string;
   readonly #apiKey: string | undefined;
   readonly #fetch: typeof fetch;
+  readonly #retries: number;
 
   constructor(options: Partial<TransportOptions>) {
-    this.#baseUrl = (options.baseUrl ?? "http://127.0.0.1:8222").replace(/\/+$/, "");
-    this.#apiKey = options.apiKey;
-    this.#fetch = options.fetch ?? globalThis.fetch;
+    const baseUrl = options.baseUrl ?? environmentVariable("INSTAVM_BASE_URL") ?? defaultBaseUrl;
+    this.#baseUrl = baseUrl.replace(/\/+$/, "");
+    this.#apiKey = options.apiKey ?? environmentVariable("INSTAVM_API_KEY");
+    this.#fetch = options.fetch ?? globalThis.fetch.bind(globalThis);
+    this.#retries = options.retries ?? defaultRetries;
   }
 
-  async call<Answer extends z.ZodType>(call: Call<Answer>, options: CallOptions): Promise<z.output<Answer>> {
-    const { response, text } = await this.#exchange(call, options);
-    const body = parseJson(text);
-    if (!response.ok) throw toError(response, body);
-    const answer = call.answer.safeParse(body);
+  /** Does one operation. One that only reads is tried again after a failure that may pass. */
+  async call<Called extends Operation>(
+    operation: Called,
+    input: OperationInput<Called>,
+    options: CallOptions,
+  ): Promise<z.output<Called["answer"]>> {
+    const outgoing = toOutgoing(operation, input);
+    const text = await this.#text(outgoing, options, operation.method === "GET" ? this.#retries : 0);
+    const answer = readAnswer<Called["answer"]>(operation.answer, text);
     if (answer.success) return answer.data;
-    throw new InstaVmError(
-      "bad_gateway",
-      `${call.method} ${this.#baseUrl}${call.path} answered something that is not InstaVM's: ${answer.error.message}`,
-      {
-        cause: answer.error,
-      },
-    );
+    throw failureOfShape(this.#asked(outgoing, options), answer.error);
   }
 
-  async #exchange(call: Call<z.ZodType>, options: CallOptions): Promise<{ response: Response; text: string }> {
-    const timeoutMs = options.timeoutMs ?? defaultTimeoutMs;
-    const deadline = AbortSignal.timeout(timeoutMs);
-    const signal = options.signal === undefined ? deadline : AbortSignal.any([options.signal, deadline]);
+  /** The same, for an operation that can answer with events, read as they come. Deadline and signal hold until the last. */
+  async *events<Called extends Operation>(
+    operation: Called,
+    input: OperationInput<Called>,
+    options: CallOptions,
+  ): AsyncGenerator<ServerEvent, void, undefined> {
+    const outgoing = { ...toOutgoing(operation, input), accept: eventStream };
+    const asked = this.#asked(outgoing, options);
+    const wait = new Wait(options, asked);
+    const response = await wait.until(async (signal) => await this.#send(outgoing, signal));
+    yield* wait.during(serverEvents(await eventBytes(response, asked)));
+  }
+
+  /** The same, for an operation that answers with bytes, read as they come. Deadline and signal hold until the last. */
+  async *bytes<Called extends Operation>(
+    operation: Called,
+    input: OperationInput<Called> & { readonly range?: string },
+    options: CallOptions,
+  ): AsyncGenerator<Uint8Array, void, undefined> {
+    const outgoing = { ...toOutgoing(operation, input), accept: "*/*", range: input.range };
+    const wait = new Wait(options, this.#asked(outgoing, options));
+    const open = async (): Promise<Response> => await wait.until(async (signal) => await this.#send(outgoing, signal));
+    const response = await wait.until(
+      async () => await withRetries(open, { retries: this.#retries, signal: wait.signal }),
+    );
+    if (response.body === null) return;
+    yield* wait.during(chunksOf(response.body));
+  }
+
+  async #text(outgoing: Outgoing, options: CallOptions, retries: number): Promise<string> {
+    const wait = new Wait(options, this.#asked(outgoing, options));
+    const once = async (): Promise<string> =>
+      await wait.until(async (signal) => await (await this.#send(outgoing, signal)).text());
+    return await wait.until(async () => await withRetries(once, { retries, signal: wait.signal }));
+  }
+
+  async #send(outgoing: Outgoing, signal: AbortSignal): Promise<Response> {
+    const response = await this.#fetch(this.#baseUrl + outgoing.path, {
+      method: outgoing.method,
+      headers: {
+        accept: outgoing.accept,
+        ...(this.#apiKey === undefined ? {} : { "x-api-key": this.#apiKey }),
+        ...(outgoing.range === undefined ? {} : { range: outgoing.range }),
+        ...(outgoing.contentType === undefined ? {} : { "content-type": outgoing.contentType }),
+      },
+      signal,
+      ...(outgoing.body === undefined ? {} : { body: outgoing.body }),
+      // What fetch wants to hear of a body that is a stream.
+      ...(outgoing.body instanceof ReadableStream ? { duplex: "half" } : {}),
+    });
+    if (!response.ok) throw failureOfAnswer(response, await response.text());
+    return response;
+  }
+
+  #asked(outgoing: Outgoing, options: CallOptions): Asked {
+    const { method, path } = outgoing;
+    return { baseUrl: this.#baseUrl, method, path, timeoutMs: options.timeoutMs ?? defaultTimeoutMs };
+  }
+}
+
+/** One call's deadline and its caller's signal. */
+class Wait {
+  readonly signal: AbortSignal;
+  readonly #asked: Asked;
+  readonly #deadline: AbortSignal;
+  readonly #caller: AbortSignal | undefined;
+
+  constructor(options: CallOptions, asked: Asked) {
+    this.#asked = asked;
+    this.#deadline = AbortSignal.timeout(asked.timeoutMs);
+    this.#caller = options.signal;
+    this.signal = options.signal === undefined ? this.#deadline : AbortSignal.any([options.signal, this.#deadline]);
+  }
+
+  /** What stands behind a failure of fetch: the caller's own reason, the deadline or the connection. */
+  async until<Value>(work: (signal: AbortSignal) => Promise<Value>): Promise<Value> {
     try {
-      const response = await this.#fetch(this.#baseUrl + call.path, {
-        method: call.method,
-        headers: this.#headers(call),
-        signal,
-        ...(call.body === undefined ? {} : { body: JSON.stringify(call.body) }),
-      });
-      return { response, text: await response.text() };
+      return await work(this.signal);
     } catch (cause) {
-      options.signal?.throwIfAborted();
-      if (deadline.aborted) {
-        throw new InstaVmError(
-          "timeout",
-          `${this.#baseUrl} did not answer ${call.method} ${call.path} within ${timeoutMs} ms.`,
-          { cause },
-        );
-      }
-      if (isStringTooLong(cause)) {
-        throw new InstaVmError(
-          "too_large",
-          `The answer to ${call.method} ${call.path} is longer than the longest text that JavaScript can hold.`,
-          { next: "Print less: bytes that are no text, such as NULs, take six times their size in JSON.", cause },
-        );
-      }
-      throw new InstaVmError("unavailable", `The server at ${this.#baseUrl} cannot be reached: ${reason(cause)}.`, {
-        next: "Start it with `instavm server`, or correct the base URL.",
-        cause,
-      });
+      this.#caller?.throwIfAborted();
+      if (this.#deadline.aborted) throw failureOfDeadline(this.#asked, cause);
+      throw cause instanceof InstaVmError ? cause : failureOfConnection(this.#asked, cause);
     }
   }
 
-  #headers(call: Call<z.ZodType>): Record<string, string> {
-    return {
-      accept: "application/json",
-      ...(this.#apiKey === undefined ? {} : { "x-api-key": this.#apiKey }),
-      ...(call.body === undefined ? {} : { "content-type": "application/json" }),
-    };
+  /** The same for all that comes of a stream, which is closed when its reader leaves. */
+  async *during<Value>(values: AsyncGenerator<Value, void, undefined>): AsyncGenerator<Value, void, undefined> {
+    try {
+      for (;;) {
+        const next = await this.until(async () => await values.next());
+        if (next.done === true) return;
+        yield next.value;
+      }
+    } finally {
+      await values.return();
+    }
   }
 }
 
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
+function readAnswer<Answer extends z.ZodType>(schema: Answer, text: string): z.ZodSafeParseResult<z.output<Answer>> {
+  return schema.safeParse(parseJson(text));
+}
+
+async function eventBytes(response: Response, asked: Asked): Promise<ReadableStream<Uint8Array>> {
+  const type = response.headers.get("content-type") ?? "no content type";
+  if (type.startsWith(eventStream) && response.body !== null) return response.body;
+  await response.body?.cancel();
+  throw failureOfShape(asked, new InstaVmError("bad_gateway", `expected ${eventStream}, got ${type}`));
+}
+
+function toOutgoing(operation: Operation, input: OperationInput<Operation>): Outgoing {
+  const query = new URLSearchParams(fieldsOf(input.query));
+  const params = new Map(fieldsOf(input.params));
+  const path = operation.path.replaceAll(/\{(\w+)\}/g, (_, name: string) => encodeURIComponent(params.get(name) ?? ""));
+  return {
+    method: operation.method,
+    path: query.size === 0 ? path : `${path}?${query.toString()}`,
+    accept: "application/json",
+    ...(input.raw ?? bodyOf(operation, input.body)),
+  };
+}
+
+function bodyOf(operation: Operation, body: unknown): Pick<Outgoing, "body" | "contentType"> {
+  if (body === undefined) return { body: undefined, contentType: undefined };
+  if (operation.bodyType === "application/x-www-form-urlencoded") {
+    return { body: new URLSearchParams(fieldsOf(body)).toString(), contentType: operation.bodyType };
   }
+  return { body: JSON.stringify(body), contentType: "application/json" };
 }
 
-function toError(response: Response, body: unknown): InstaVmError {
-  const parsed = errorBodySchema.safeParse(body);
-  if (!parsed.success) {
-    return new InstaVmError("bad_gateway", `${response.url} answered ${response.status} without InstaVM's error body.`);
-  }
-  const { detail, code, next, request_id: requestId, errors } = parsed.data;
-  const retryAfterS = Number(response.headers.get("retry-after") ?? Number.NaN);
-  return new InstaVmError(isErrorCode(code) ? code : codeForStatus(response.status), detail, {
-    next,
-    requestId,
-    ...(errors === undefined ? {} : { errors }),
-    ...(Number.isFinite(retryAfterS) ? { retryAfterS } : {}),
-  });
-}
-
-function isErrorCode(code: string): code is ErrorCode {
-  return Object.hasOwn(errorTable, code);
-}
-
-/** For a code of a newer server: the nearest one that this client knows. */
-function codeForStatus(status: number): ErrorCode {
-  if (status === 404) return "not_found";
-  return status < 500 ? "bad_request" : "internal";
-}
-
-function isStringTooLong(error: unknown): boolean {
-  return error instanceof Error && "code" in error && error.code === "ERR_STRING_TOO_LONG";
-}
-
-/** `fetch` says "fetch failed" and keeps the reason in the cause. */
-function reason(error: unknown): string {
-  if (!(error instanceof Error)) return String(error);
-  if (error.cause instanceof AggregateError && error.cause.errors.length > 0) return reason(error.cause.errors[0]);
-  return error.cause instanceof Error ? reason(error.cause) : error.message;
+/** Texts, numbers and flags, as text. */
+function fieldsOf(value: unknown): [string, string][] {
+  if (typeof value !== "object" || value === null) return [];
+  return Object.entries(value).flatMap(([name, field]: [string, unknown]): [string, string][] =>
+    typeof field === "string" || typeof field === "number" || typeof field === "boolean" ? [[name, String(field)]] : [],
+  );
 }

@@ -1,9 +1,18 @@
 import { createServer } from "node:http";
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { json } from "node:stream/consumers";
+import { buffer } from "node:stream/consumers";
 
 /** What the stand-in answers to the next `POST /execute`, over a plain success. */
 export type ExecuteAnswer = Readonly<Record<string, unknown>>;
+
+/** One request as it came. */
+export interface Received {
+  readonly method: string;
+  /** With its query. */
+  readonly path: string;
+  readonly contentType: string;
+  readonly body: Uint8Array<ArrayBuffer>;
+}
 
 /** An HTTP server that answers as InstaVM does, without VMs: the CLI's other end in its own tests. */
 export class StandInServer implements AsyncDisposable {
@@ -17,6 +26,10 @@ export class StandInServer implements AsyncDisposable {
   answer: ExecuteAnswer = {};
   /** Never answers an execute while set. */
   silent = false;
+  /** All requests that it got. */
+  readonly received: Received[] = [];
+  /** Asked first: answers and returns true, or returns false. */
+  respond: (received: Received, response: ServerResponse) => boolean = () => false;
 
   static async start(): Promise<StandInServer> {
     const server = new StandInServer();
@@ -47,9 +60,11 @@ export class StandInServer implements AsyncDisposable {
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     this.keys.add(String(request.headers["x-api-key"]));
-    const body: unknown = request.method === "POST" ? await json(request) : {};
-    const fields = typeof body === "object" && body !== null ? Object.fromEntries(Object.entries(body)) : {};
-    const path = (request.url ?? "").split("?")[0];
+    const received = await receive(request);
+    this.received.push(received);
+    if (this.respond(received, response)) return;
+    const fields = jsonOf(received);
+    const path = received.path.split("?")[0];
     if (path === "/v1/sessions/session") send(response, 200, this.#create());
     else if (path === "/v1/sessions/sandboxes") send(response, 200, [...this.#live].map(sandbox));
     else if (!this.#live.has(String(fields["session_id"]))) send(response, 404, noSession);
@@ -99,6 +114,8 @@ const success = {
   stdout: "42\n",
   stderr: "",
   output: "42\n",
+  results: [],
+  error: null,
 };
 
 function session(id: string): Record<string, unknown> {
@@ -125,6 +142,19 @@ function sandbox(id: string): Record<string, unknown> {
   };
 }
 
-function send(response: ServerResponse, status: number, body: unknown): void {
+async function receive(request: IncomingMessage): Promise<Received> {
+  const { method = "", url: path = "", headers } = request;
+  return { method, path, contentType: headers["content-type"] ?? "", body: new Uint8Array(await buffer(request)) };
+}
+
+/** The fields of a JSON object; none for any other body. */
+export function jsonOf({ contentType, body }: Received): Record<string, unknown> {
+  if (!contentType.startsWith("application/json")) return {};
+  const value: unknown = JSON.parse(new TextDecoder().decode(body));
+  return typeof value === "object" && value !== null ? { ...value } : {};
+}
+
+/** Answers with JSON. */
+export function send(response: ServerResponse, status: number, body: unknown): void {
   response.writeHead(status, { "content-type": "application/json" }).end(JSON.stringify(body));
 }

@@ -2,6 +2,7 @@ import { spawn } from "node:child_process";
 import { mkdtempSync, rmSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
+import type { StandInServer } from "./stand-in-server.ts";
 
 /** How one call of the CLI ended. */
 export interface Call {
@@ -54,4 +55,9 @@ export class TerminalUser implements Disposable {
   [Symbol.dispose](): void {
     rmSync(this.home, { recursive: true, force: true });
   }
+}
+
+/** A user who has the address and a key of a stand-in in the environment. */
+export function userOf(server: StandInServer): TerminalUser {
+  return new TerminalUser({ INSTAVM_BASE_URL: server.baseUrl, INSTAVM_API_KEY: "key-1" });
 }

@@ -1,6 +1,7 @@
 import { Readable } from "node:stream";
 import type { ExecuteResponse, SessionId } from "@instavm/contract";
 import type { ExecuteResult } from "@instavm/core";
+import { displayedForms } from "./displayed.ts";
 import { byteLength, decodePieces, jsonObject } from "./json-text.ts";
 import type { Pieces } from "./json-text.ts";
 
@@ -9,22 +10,29 @@ const streamFromBytes = 256 * 1024;
 
 const newline = Uint8Array.of(10);
 
+/** An execute's answer without what may be long. */
+type ExecuteFields = Omit<ExecuteResponse, "stdout" | "stderr" | "output" | "results">;
+
 /** The answer of an execute: an object, or the same as a stream of JSON when it is large. */
 export function executeAnswer(sessionId: SessionId, result: ExecuteResult): ExecuteResponse | Readable {
   const fields = executeFields(sessionId, result);
   const stdout = [result.stdout, ...shownValues(result)];
   const stderr = [result.stderr];
-  if (byteLength(stdout) + byteLength(stderr) > streamFromBytes) {
-    return Readable.from(jsonObject(fields, { stdout, stderr, output: stdout }), { objectMode: false });
+  const { results } = result;
+  if (byteLength(stdout) + byteLength(stderr) + byteLength(results.map(bytesOf).flat()) > streamFromBytes) {
+    const lists = { results: displayedForms(results) };
+    return Readable.from(jsonObject(fields, { stdout, stderr, output: stdout }, lists), { objectMode: false });
   }
   const text = decodePieces(stdout);
-  return { ...fields, stdout: text, stderr: decodePieces(stderr), output: text };
+  const shown = [...displayedForms(results)];
+  return { ...fields, stdout: text, stderr: decodePieces(stderr), output: text, results: shown };
 }
 
-function executeFields(
-  sessionId: SessionId,
-  result: ExecuteResult,
-): Omit<ExecuteResponse, "stdout" | "stderr" | "output"> {
+function bytesOf({ data }: { readonly data: ReadonlyMap<string, Uint8Array> }): Pieces {
+  return [...data.values()];
+}
+
+function executeFields(sessionId: SessionId, result: ExecuteResult): ExecuteFields {
   return {
     session_id: sessionId,
     vm_id: result.vmId,
@@ -39,6 +47,7 @@ function executeFields(
     cpu_time: result.cpuMs / 1000,
     vm_start: result.start ?? null,
     vm_ready_ms: result.readyMs ?? null,
+    error: result.error ?? null,
   };
 }
 

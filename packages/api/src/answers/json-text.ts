@@ -17,10 +17,14 @@ export function byteLength(pieces: Pieces): number {
   return pieces.reduce((sum, piece) => sum + piece.length, 0);
 }
 
-/** A JSON object with `fields` and then `texts`, as bytes; slice by slice, so that other calls run in between. */
+/**
+ * A JSON object with `fields`, then `texts`, then `lists`, as bytes; slice by slice and entry by entry, so that other
+ * calls run in between.
+ */
 export async function* jsonObject(
   fields: Readonly<Record<string, unknown>>,
   texts: Readonly<Record<string, Pieces>>,
+  lists: Readonly<Record<string, Iterable<unknown>>> = {},
 ): AsyncGenerator<Buffer> {
   let opening = JSON.stringify(fields).slice(0, -1);
   if (opening.length > 1) opening += ",";
@@ -29,7 +33,21 @@ export async function* jsonObject(
     yield* escapedText(pieces);
     opening = '",';
   }
-  yield Buffer.from('"}');
+  for (const [name, entries] of Object.entries(lists)) {
+    yield Buffer.from(`${opening}${JSON.stringify(name)}:[`);
+    yield* listed(entries);
+    opening = "],";
+  }
+  yield Buffer.from(`${opening.slice(0, -1)}}`);
+}
+
+async function* listed(entries: Iterable<unknown>): AsyncGenerator<Buffer> {
+  let separator = "";
+  for (const entry of entries) {
+    yield Buffer.from(separator + JSON.stringify(entry));
+    await nextTurn();
+    separator = ",";
+  }
 }
 
 async function* escapedText(pieces: Pieces): AsyncGenerator<Buffer> {

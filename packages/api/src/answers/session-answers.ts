@@ -6,8 +6,9 @@ import type {
   SessionResponse,
   SessionStatus,
   SessionStatusResponse,
+  SessionUsage as UsageAnswer,
 } from "@instavm/contract";
-import type { SessionView } from "@instavm/core";
+import type { SessionUsage, SessionView } from "@instavm/core";
 
 /** Answer to a create. */
 export function createdAnswer(view: SessionView): CreateSessionResponse {
@@ -66,11 +67,26 @@ export function sandboxAnswer(view: SessionView): Sandbox {
     sandbox_id: session.vmId ?? null,
     vm_id: session.vmId ?? null,
     session_id: session.sessionId,
-    name: null,
+    name: session.name ?? null,
     metadata: { ...session.metadata },
     status: vmAlive ? "active" : notRunning(vm?.status),
     started_at: formatTime(vm?.createdAtMs ?? session.createdAtMs),
     end_at: formatTime(session.expiresAtMs),
+  };
+}
+
+const msPerSecond = 1000;
+const mibPerGib = 1024;
+
+/** What a session has used. */
+export function usageAnswer(sessionId: SessionView["session"]["sessionId"], usage: SessionUsage): UsageAnswer {
+  return {
+    session_id: sessionId,
+    cpu_seconds: usage.cpuMs / msPerSecond,
+    wall_seconds: usage.wallMs / msPerSecond,
+    memory_gib_seconds: usage.memoryMibMs / mibPerGib / msPerSecond,
+    egress_bytes: 0,
+    executions: usage.executions,
   };
 }
 

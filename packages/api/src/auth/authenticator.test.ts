@@ -11,7 +11,10 @@ describe("an authenticator", () => {
     const key = "a key";
     let record: KeyRecord = keyRecord(key, "user");
     let nowMs = 0;
-    const authenticator = new Authenticator({ hash, findByHash: async () => record }, { monotonicMs: () => nowMs });
+    const authenticator = new Authenticator(
+      { hash, findByHash: async () => record, used: () => undefined },
+      { monotonicMs: () => nowMs },
+    );
     expect(await authenticator.authenticate(key)).toEqual({ keyId: userKeyId, role: "user" });
     record = { ...record, revokedAtMs: 1 };
     nowMs = 9999;
@@ -26,11 +29,32 @@ describe("an authenticator", () => {
       lookups += 1;
       return keyRecord("any", "user");
     };
-    const authenticator = new Authenticator({ hash, findByHash }, { monotonicMs: () => 0 });
+    const authenticator = new Authenticator({ hash, findByHash, used: () => undefined }, { monotonicMs: () => 0 });
     for (let index = 0; index < 1001; index += 1) await authenticator.authenticate(`key ${index}`);
     await authenticator.authenticate("key 1000");
     expect(lookups).toBe(1001);
     await authenticator.authenticate("key 0");
     expect(lookups).toBe(1002);
+  });
+
+  it("forgets a key at once, also while it is being looked up, and says which keys were used", async () => {
+    const key = "a key";
+    let record: KeyRecord = keyRecord(key, "user");
+    const used: number[] = [];
+    const lookup = Promise.withResolvers<void>();
+    const findByHash = async (): Promise<KeyRecord> => {
+      const seen = record;
+      await lookup.promise;
+      return seen;
+    };
+    const keys = { hash, findByHash, used: (keyId: number) => used.push(keyId) };
+    const authenticator = new Authenticator(keys, { monotonicMs: () => 0 });
+    const before = authenticator.authenticate(key);
+    record = { ...record, revokedAtMs: 1 };
+    authenticator.forget(userKeyId);
+    lookup.resolve();
+    await before;
+    await expect(authenticator.authenticate(key)).rejects.toMatchObject({ code: "unauthorized" });
+    expect(used).toEqual([userKeyId]);
   });
 });

@@ -1,17 +1,15 @@
 import type { IncomingHttpHeaders } from "node:http";
 import { InstaVmError } from "@instavm/contract";
-import type { Caller, Clock, KeyRecords } from "@instavm/core";
+import type { KeyId } from "@instavm/contract";
+import type { Caller, Clock, Keys } from "@instavm/core";
 
 const cacheLimit = 1000;
-/** A revoked key works this much longer at most. */
+/** A key that was revoked behind this server's back works this much longer at most. */
 const cacheTtlMs = 10_000;
 const keyLengthLimit = 512;
 
 /** The records of keys, and how a key becomes the hash that they are found by. */
-export interface KeyLookup {
-  readonly hash: (key: string) => string;
-  readonly findByHash: KeyRecords["findByHash"];
-}
+export type KeyLookup = Pick<Keys, "hash" | "findByHash" | "used">;
 
 interface CacheEntry {
   readonly caller: Caller;
@@ -23,6 +21,8 @@ export class Authenticator {
   readonly #keys: KeyLookup;
   readonly #clock: Pick<Clock, "monotonicMs">;
   readonly #cache = new Map<string, CacheEntry>();
+  /** Grows when a key is forgotten: what was looked up before is not kept then. */
+  #generation = 0;
 
   constructor(keys: KeyLookup, clock: Pick<Clock, "monotonicMs">) {
     this.#keys = keys;
@@ -35,13 +35,24 @@ export class Authenticator {
     const keyHash = this.#keys.hash(key);
     const nowMs = this.#clock.monotonicMs();
     const cached = this.#cache.get(keyHash);
-    if (cached !== undefined && cached.untilMs > nowMs) return cached.caller;
+    if (cached !== undefined && cached.untilMs > nowMs) {
+      this.#keys.used(cached.caller.keyId);
+      return cached.caller;
+    }
     this.#cache.delete(keyHash);
+    const generation = this.#generation;
     const record = await this.#keys.findByHash(keyHash);
     if (record === undefined || record.revokedAtMs !== undefined) throw wrongKey();
     const caller = { keyId: record.keyId, role: record.role };
-    this.#remember(keyHash, { caller, untilMs: nowMs + cacheTtlMs });
+    if (generation === this.#generation) this.#remember(keyHash, { caller, untilMs: nowMs + cacheTtlMs });
+    this.#keys.used(caller.keyId);
     return caller;
+  }
+
+  /** From now on the key's record decides anew. */
+  forget(keyId: KeyId): void {
+    this.#generation += 1;
+    for (const [keyHash, { caller }] of this.#cache) if (caller.keyId === keyId) this.#cache.delete(keyHash);
   }
 
   #remember(keyHash: string, entry: CacheEntry): void {
@@ -59,6 +70,13 @@ export function keyOf(headers: IncomingHttpHeaders): string | undefined {
   const { authorization } = headers;
   if (authorization === undefined) return undefined;
   return /^bearer +(\S+)$/i.exec(authorization.trim())?.[1] ?? "";
+}
+
+/** Whose key a request's headers hold. Throws `unauthorized`. */
+export async function callerOf(headers: IncomingHttpHeaders, authenticator: Authenticator): Promise<Caller> {
+  const key = keyOf(headers);
+  if (key === undefined) throw missingKey();
+  return authenticator.authenticate(key);
 }
 
 /** No key where one is needed. */

@@ -36,8 +36,9 @@ describe("a path", () => {
     await using server = await startApi();
     for (const { method, path, access } of Object.values<Operation>(operations)) {
       if (access === "open") continue;
-      for (const end of ["", "/"]) {
-        const answer = await fetch(server.url + path.replace("{session_id}", "x") + end, { method });
+      const plain = path.replaceAll(/\{\w+\}/g, "x");
+      for (const form of [plain, `${plain}/`, plain.replaceAll("/", "//"), `/${plain}//`]) {
+        const answer = await fetch(server.url + form, { method });
         expect((await problem(answer)).code).toBe("unauthorized");
       }
     }
@@ -50,8 +51,15 @@ describe("a path", () => {
       code: "not_found",
       detail: "GET /v2/nothing does not exist.",
     });
-    expect(await problem(await server.get("/execute"))).toMatchObject({ status: 404 });
-    expect(await problem(await server.post("/v1/vms", {}))).toMatchObject({ status: 404 });
+  });
+
+  it("that has other methods says which", async () => {
+    await using server = await startApi();
+    const answer = await server.get("/execute");
+    expect(answer.headers.get("allow")).toBe("POST");
+    expect(await problem(answer)).toMatchObject({ status: 405, code: "method_not_allowed" });
+    const trace = await sendRaw(server.port, ["TRACE /v1/vms/ HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n"]);
+    expect(trace).toMatch(/^HTTP\/1.1 405 [^]*\r\nallow: GET, HEAD, POST\r\n/);
   });
 
   it("that cannot be decoded is refused", async () => {

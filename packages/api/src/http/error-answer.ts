@@ -2,6 +2,7 @@ import { InstaVmError } from "@instavm/contract";
 import type { ErrorBody } from "@instavm/contract";
 import type { Log } from "@instavm/core";
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import { KnownPaths } from "./known-paths.ts";
 import { lingerFor } from "./linger.ts";
 import { tooLarge } from "./too-large.ts";
 
@@ -10,14 +11,19 @@ export function answerErrors(app: FastifyInstance, log: Log): void {
   app.setErrorHandler<FastifyError>((error, request, reply) =>
     sendError(toInstaVmError(error, request), { request, reply, log }),
   );
+  const known = new KnownPaths();
+  app.addHook("onRoute", ({ url, method }) => known.add(url, [method].flat()));
   app.setNotFoundHandler((request, reply) => {
-    const path = request.url.split("?", 1)[0]?.slice(0, 200) ?? "";
-    return sendError(new InstaVmError("not_found", `${request.method} ${path} does not exist.`), {
-      request,
-      reply,
-      log,
-    });
+    const [path = ""] = request.url.split("?", 1);
+    const methods = known.methodsOf(path);
+    if (methods.length > 0) reply.header("allow", methods.join(", "));
+    return sendError(nothingThere(request.method, path.slice(0, 200), methods), { request, reply, log });
   });
+}
+
+function nothingThere(method: string, path: string, methods: readonly string[]): InstaVmError {
+  if (methods.length === 0) return new InstaVmError("not_found", `${method} ${path} does not exist.`);
+  return new InstaVmError("method_not_allowed", `${path} has no ${method}; it has ${methods.join(", ")}.`);
 }
 
 interface Exchange {
@@ -69,7 +75,8 @@ function defaultRetryAfterS(error: InstaVmError): number | undefined {
   return error.retryable ? 1 : 60;
 }
 
-function toInstaVmError(error: unknown, request: FastifyRequest): InstaVmError {
+/** Any failure as one of the contract. */
+export function toInstaVmError(error: unknown, request: FastifyRequest): InstaVmError {
   if (error instanceof InstaVmError) return error;
   const known = fromFastify(error, request);
   return (

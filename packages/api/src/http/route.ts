@@ -4,9 +4,10 @@ import type { Operation } from "@instavm/contract";
 import type { Caller } from "@instavm/core";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { z } from "zod";
-import { keyOf, missingKey } from "../auth/authenticator.ts";
+import { callerOf, keyOf, missingKey } from "../auth/authenticator.ts";
 import type { Authenticator } from "../auth/authenticator.ts";
 import type { RequestMetrics } from "../metrics.ts";
+import { acceptBodies } from "./body-types.ts";
 import type { CallsInFlight } from "./calls-in-flight.ts";
 import { validate } from "./validate.ts";
 
@@ -17,6 +18,25 @@ export interface Call<Params extends Schema, Query extends Schema, Body extends 
   readonly params: z.output<Params>;
   readonly query: z.output<Query>;
   readonly body: z.output<Body>;
+  /** Aborts when the client leaves or the server stops. */
+  readonly signal: AbortSignal;
+  readonly exchange: Exchange;
+}
+
+/** The HTTP side of a call, for what is no JSON. */
+export interface Exchange {
+  readonly request: FastifyRequest;
+  readonly reply: FastifyReply;
+}
+
+/** What a handler gives back that has answered by itself. */
+export const answered: unique symbol = Symbol("answered");
+
+/** A call with a valid key whose body has not been read. */
+export interface StreamCall<Params extends Schema, Query extends Schema> extends Exchange {
+  readonly params: z.output<Params>;
+  readonly query: z.output<Query>;
+  readonly caller: Caller;
   /** Aborts when the client leaves or the server stops. */
   readonly signal: AbortSignal;
 }
@@ -31,7 +51,7 @@ export interface KeyCall<Params extends Schema, Query extends Schema, Body exten
 }
 
 /** What a handler gives back: the answer's object, or the same as a stream of JSON. */
-type AnswerOf<Answer extends Schema> = z.input<Answer> | Readable;
+type AnswerOf<Answer extends Schema> = z.input<Answer> | Readable | typeof answered;
 
 /** What routes are registered with. */
 export interface RouteContext {
@@ -55,7 +75,7 @@ export function openRoute<P extends Schema, Q extends Schema, B extends Schema, 
       register(app, {
         operation,
         context,
-        answer: async (request, signal) => handler(readCall(operation, request, signal)),
+        answer: async (exchange, signal) => handler(readCall(operation, exchange, signal)),
       }),
   };
 }
@@ -65,6 +85,28 @@ export function keyRoute<P extends Schema, Q extends Schema, B extends Schema, A
   operation: Operation<P, Q, B, A>,
   handler: (call: KeyCall<P, Q, B>) => Promise<AnswerOf<A>>,
 ): Route {
+  return admittedRoute(operation, async ({ caller, signal, exchange }) =>
+    handler({ ...readCall(operation, exchange, signal), caller }),
+  );
+}
+
+/** An operation that needs a key and reads its body itself, while it comes. */
+export function streamRoute<P extends Schema, Q extends Schema, A extends Schema>(
+  operation: Operation<P, Q, Schema, A>,
+  handler: (call: StreamCall<P, Q>) => Promise<AnswerOf<A>>,
+): Route {
+  return admittedRoute(operation, async ({ caller, signal, exchange }) =>
+    handler({ ...readPlace(operation, exchange.request), ...exchange, caller, signal }),
+  );
+}
+
+interface AdmittedCall {
+  readonly caller: Caller;
+  readonly signal: AbortSignal;
+  readonly exchange: Exchange;
+}
+
+function admittedRoute(operation: Operation, answer: (call: AdmittedCall) => Promise<unknown>): Route {
   return {
     register: (app, context) => {
       const callers = new WeakMap<FastifyRequest, Caller>();
@@ -75,9 +117,10 @@ export function keyRoute<P extends Schema, Q extends Schema, B extends Schema, A
           const caller = await callerOfHeaders(operation, request, context.authenticator);
           if (caller !== undefined) callers.set(request, caller);
         },
-        answer: async (request, signal) => {
+        answer: async (exchange, signal) => {
+          const { request } = exchange;
           const caller = callers.get(request) ?? (await callerOfBody(request, context.authenticator));
-          return handler({ ...readCall(operation, request, signal), caller });
+          return answer({ caller, signal, exchange });
         },
       });
     },
@@ -89,13 +132,23 @@ interface Registration {
   readonly context: RouteContext;
   /** Runs before the body is read. */
   readonly admit?: (request: FastifyRequest) => Promise<void>;
-  readonly answer: (request: FastifyRequest, signal: AbortSignal) => Promise<unknown>;
+  readonly answer: (exchange: Exchange, signal: AbortSignal) => Promise<unknown>;
 }
 
-function register(app: FastifyInstance, { operation, context, admit, answer }: Registration): void {
+function register(app: FastifyInstance, registration: Registration): void {
+  const { bodyType = "application/json" } = registration.operation;
+  if (bodyType === "application/json") addRoutes(app, registration);
+  else
+    void app.register(async (scope) => {
+      acceptBodies(scope, bodyType);
+      addRoutes(scope, registration);
+    });
+}
+
+function addRoutes(app: FastifyInstance, { operation, context, admit, answer }: Registration): void {
   const path = operation.path.replaceAll(/\{(\w+)\}/g, ":$1");
   const label = `${operation.method} ${operation.path}`;
-  for (const url of [path, `${path}/`]) {
+  for (const url of operation.slashMatters ? [path] : [path, `${path}/`]) {
     app.route({
       method: operation.method,
       url,
@@ -103,29 +156,36 @@ function register(app: FastifyInstance, { operation, context, admit, answer }: R
       onRequest: async (request) => admit?.(request),
       onResponse: async (_request, reply) => context.metrics.record(label, reply.statusCode, reply.elapsedTime),
       handler: async (request, reply) =>
-        sendAnswer(reply, await context.inFlight.run(reply, async (signal) => answer(request, signal))),
+        sendAnswer(reply, await context.inFlight.run(reply, async (signal) => answer({ request, reply }, signal))),
     });
   }
 }
 
 async function sendAnswer(reply: FastifyReply, answer: unknown): Promise<FastifyReply> {
+  if (answer === answered) return reply;
   reply.header("content-type", "application/json; charset=utf-8");
   return reply.send(answer instanceof Readable ? answer : JSON.stringify(answer));
 }
 
 function readCall<P extends Schema, Q extends Schema, B extends Schema>(
   operation: Operation<P, Q, B>,
-  request: FastifyRequest,
+  exchange: Exchange,
   signal: AbortSignal,
 ): Call<P, Q, B> {
+  const { request } = exchange;
+  const place = readPlace(operation, request);
+  // None at all is an empty object; `null` is none.
+  const sent: unknown = request.body === undefined ? {} : request.body;
+  return { ...place, body: validate(operation.body, sent, "body"), signal, exchange };
+}
+
+function readPlace<P extends Schema, Q extends Schema>(
+  operation: Operation<P, Q>,
+  request: FastifyRequest,
+): { readonly params: z.output<P>; readonly query: z.output<Q> } {
   const params = z.safeParse(operation.params, request.params);
   if (!params.success) throw missingThing(operation, request);
-  return {
-    params: params.data,
-    query: validate(operation.query, request.query, "query"),
-    body: validate(operation.body, request.body ?? {}, "body"),
-    signal,
-  };
+  return { params: params.data, query: validate(operation.query, request.query, "query") };
 }
 
 /** Path parameters that nothing can have are a thing that does not exist. */
@@ -143,10 +203,8 @@ async function callerOfHeaders(
   request: FastifyRequest,
   authenticator: Authenticator,
 ): Promise<Caller | undefined> {
-  const key = keyOf(request.headers);
-  if (key === undefined && operation.access === "key-or-body") return undefined;
-  if (key === undefined) throw missingKey();
-  const caller = await authenticator.authenticate(key);
+  if (operation.access === "key-or-body" && keyOf(request.headers) === undefined) return undefined;
+  const caller = await callerOf(request.headers, authenticator);
   if (operation.access === "admin" && caller.role !== "admin") {
     throw new InstaVmError("forbidden", `${operation.summary} needs an admin's key.`);
   }

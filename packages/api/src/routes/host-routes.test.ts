@@ -1,4 +1,5 @@
-import { InstaVmError } from "@instavm/contract";
+import { createHash } from "node:crypto";
+import { errorTable, InstaVmError, operations } from "@instavm/contract";
 import { describe, expect, it } from "vitest";
 import { hostStatus, startApi } from "../testing/throwaway-api.ts";
 
@@ -55,5 +56,34 @@ describe("GET /metrics", () => {
     await using server = await startApi();
     expect((await fetch(`${server.url}/metrics`)).status).toBe(401);
     expect((await server.get("/metrics", { headers: { "x-api-key": server.keys.userKey } })).status).toBe(403);
+  });
+});
+
+describe("GET /docs", () => {
+  it("is a page for people about every operation and error, for everybody", async () => {
+    await using server = await startApi();
+    const answer = await fetch(`${server.url}/docs`);
+    expect(answer.status).toBe(200);
+    expect(answer.headers.get("content-type")).toBe("text/html; charset=utf-8");
+    const page = await answer.text();
+    for (const [name, { method, path }] of Object.entries(operations)) {
+      const start = page.indexOf(`<section id="${name}">`);
+      const heading = `<h3><span class="method">${method}</span> ${path}</h3>`;
+      expect(page.slice(start, start + 200)).toContain(heading);
+    }
+    for (const code of Object.keys(errorTable)) expect(page).toContain(`id="error-${code}"`);
+    const targets = [...page.matchAll(/href="#([^"]+)"/g)].map(([, target]) => target);
+    for (const target of targets) expect(page).toContain(`id="${target}"`);
+  });
+
+  it("loads nothing from elsewhere and runs nothing", async () => {
+    await using server = await startApi();
+    const answer = await fetch(`${server.url}/docs/`);
+    const page = await answer.text();
+    const [, style = ""] = /<style>([^]*)<\/style>/.exec(page) ?? [];
+    const allowed = createHash("sha256").update(style).digest("base64");
+    const policy = answer.headers.get("content-security-policy");
+    expect(policy).toContain(`default-src 'none'; style-src 'sha256-${allowed}';`);
+    expect(page).not.toMatch(/<script|<img|<link|@import|url\(|src=|https:|\son\w+=/i);
   });
 });

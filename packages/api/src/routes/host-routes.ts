@@ -1,7 +1,11 @@
+import { createHash } from "node:crypto";
+import type { IncomingHttpHeaders } from "node:http";
 import { InstaVmError, openApiDocument, operations } from "@instavm/contract";
 import type { HostStatus } from "@instavm/core";
 import type { FastifyInstance } from "fastify";
-import { keyOf, missingKey } from "../auth/authenticator.ts";
+import { callerOf } from "../auth/authenticator.ts";
+import { apiPage } from "../docs/api-page.ts";
+import { pageStyle } from "../docs/style.ts";
 import { openRoute } from "../http/route.ts";
 import type { Route, RouteContext } from "../http/route.ts";
 import { hostLines } from "../metrics.ts";
@@ -36,6 +40,22 @@ export function openApiRoute({ version }: HostFacts): Route {
   };
 }
 
+/** GET /docs, the API for people, for everybody. */
+export function docsRoute({ version }: HostFacts): Route {
+  const text = apiPage(version);
+  const style = createHash("sha256").update(pageStyle).digest("base64");
+  // It needs nothing but its own style, and nobody may frame it.
+  const policy = `default-src 'none'; style-src 'sha256-${style}'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'`;
+  return {
+    register: (app) =>
+      getText(app, "/docs", {
+        type: "text/html; charset=utf-8",
+        headers: { "content-security-policy": policy, "x-content-type-options": "nosniff" },
+        text: async () => text,
+      }),
+  };
+}
+
 /** GET /metrics, Prometheus text for an admin's key. */
 export function metricsRoute({ version, status }: HostFacts): Route {
   return {
@@ -54,18 +74,19 @@ export function metricsRoute({ version, status }: HostFacts): Route {
 
 interface TextRoute {
   readonly type: string;
-  readonly text: (headers: Parameters<typeof keyOf>[0]) => Promise<string>;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly text: (headers: IncomingHttpHeaders) => Promise<string>;
 }
 
-function getText(app: FastifyInstance, path: string, { type, text }: TextRoute): void {
+function getText(app: FastifyInstance, path: string, { type, headers = {}, text }: TextRoute): void {
   for (const url of [path, `${path}/`]) {
-    app.get(url, async (request, reply) => reply.header("content-type", type).send(await text(request.headers)));
+    app.get(url, async (request, reply) =>
+      reply.headers({ ...headers, "content-type": type }).send(await text(request.headers)),
+    );
   }
 }
 
-async function requireAdmin(headers: Parameters<typeof keyOf>[0], { authenticator }: RouteContext): Promise<void> {
-  const key = keyOf(headers);
-  if (key === undefined) throw missingKey();
-  const { role } = await authenticator.authenticate(key);
+async function requireAdmin(headers: IncomingHttpHeaders, { authenticator }: RouteContext): Promise<void> {
+  const { role } = await callerOf(headers, authenticator);
   if (role !== "admin") throw new InstaVmError("forbidden", "Metrics need an admin's key.");
 }

@@ -26,6 +26,7 @@ describe("POST /v1/sessions/session", () => {
     await using server = await startApi();
     const answer = await server.get(path, { method: "POST" });
     expect(answer.status).toBe(200);
+    expect((await server.post(path, null)).status).toBe(422);
   });
 
   it("takes the key in the body, but no wrong one, and none at all is refused", async () => {

@@ -6,7 +6,9 @@ import type {
   CreateRequest,
   ExecuteRequest,
   ExecuteResult,
+  ListOptions,
   Sessions,
+  SessionUsage,
   SessionView,
   Waiting,
 } from "@instavm/core";
@@ -31,6 +33,7 @@ export class MemorySessions implements Sessions {
       session: {
         ...request,
         ...times,
+        name: request.name,
         sessionId,
         keyId: caller.keyId,
         vmId,
@@ -52,9 +55,16 @@ export class MemorySessions implements Sessions {
     return view;
   }
 
-  async list(caller: Caller, { limit }: { readonly limit: number }): Promise<readonly SessionView[]> {
-    const own = [...this.#views.values()].filter(({ session }) => session.keyId === caller.keyId);
+  async list(caller: Caller, { limit, liveOnly = false }: ListOptions): Promise<readonly SessionView[]> {
+    const own = [...this.#views.values()].filter(
+      ({ session }) => session.keyId === caller.keyId && !(liveOnly && session.endedAtMs !== undefined),
+    );
     return own.toReversed().slice(0, limit);
+  }
+
+  async usage(caller: Caller, sessionId: SessionId): Promise<SessionUsage> {
+    await this.get(caller, sessionId);
+    return { cpuMs: 250, wallMs: 2000, memoryMibMs: 512 * 2000, executions: this.executed.length };
   }
 
   async kill(caller: Caller, sessionId: SessionId): Promise<SessionView> {

@@ -1,7 +1,10 @@
 import { connect } from "node:net";
 import type { HostStatus, Log } from "@instavm/core";
+import { FakeWorld } from "@instavm/testkit";
 import { createApi } from "../api.ts";
 import type { Api, ApiParts } from "../api.ts";
+import { MemoryExecutions } from "./memory-executions.ts";
+import { MemoryFiles } from "./memory-files.ts";
 import { MemoryKeys } from "./memory-keys.ts";
 import { MemorySessions } from "./memory-sessions.ts";
 
@@ -11,6 +14,8 @@ export interface ThrowawayApi extends AsyncDisposable {
   readonly url: string;
   readonly port: number;
   readonly sessions: MemorySessions;
+  readonly executions: MemoryExecutions;
+  readonly files: MemoryFiles;
   readonly keys: MemoryKeys;
   readonly logged: readonly LoggedEvent[];
   /** Sends JSON with the admin's key. */
@@ -40,11 +45,17 @@ export const hostStatus: HostStatus = {
 /** Starts one; `await using` stops it. */
 export async function startApi(changes: Partial<ApiParts> = {}, port = 0): Promise<ThrowawayApi> {
   const sessions = new MemorySessions();
+  const executions = new MemoryExecutions();
+  const files = new MemoryFiles();
   const keys = new MemoryKeys();
   const logged: LoggedEvent[] = [];
+  const world = new FakeWorld();
   const api = createApi({
     sessions,
-    keys,
+    executions,
+    files,
+    vms: world.server().platform.vms,
+    keys: keys.keys,
     host: { version: "0.0.0-test", status: () => hostStatus },
     clock: { nowMs: () => Date.now(), monotonicMs: () => performance.now() },
     log: logTo(logged),
@@ -58,6 +69,8 @@ export async function startApi(changes: Partial<ApiParts> = {}, port = 0): Promi
     url,
     port: Number(new URL(url).port),
     sessions,
+    executions,
+    files,
     keys,
     logged,
     get,

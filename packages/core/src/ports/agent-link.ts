@@ -1,6 +1,8 @@
+import type { ExecEnded, ExecRequest } from "./agent-exec.ts";
+import type { AgentContexts, Language } from "./agent-contexts.ts";
+import type { AgentFiles } from "./agent-files.ts";
+import type { AgentProcesses } from "./agent-processes.ts";
 import type { Waiting } from "./waiting.ts";
-
-export type Language = "python" | "javascript" | "bash";
 
 export interface ActivateRequest {
   /** 32 to 256 bytes of host entropy; undefined keeps the VM's identity (a pooled VM that is handed over). */
@@ -10,23 +12,15 @@ export interface ActivateRequest {
   readonly env: Readonly<Record<string, string>>;
 }
 
-export interface ExecRequest {
-  readonly command: { readonly argv: readonly string[] } | { readonly script: string };
-  readonly cwd?: string;
-  readonly env?: Readonly<Record<string, string>>;
-  readonly user?: string;
-  /** The guest's own limit; undefined = none. */
-  readonly limitMs?: number;
-  readonly outputLimitBytes?: number;
-  readonly openStdin?: boolean;
-}
-
 export interface RunCodeRequest {
   readonly code: string;
+  /** `detect`: Python or else Bash; with a `contextId`, the context's own. */
   readonly language: Language | "detect";
+  /** Undefined: the language's default context; of Bash, a fresh shell. */
   readonly contextId?: string;
   readonly limitMs?: number;
   readonly outputLimitBytes?: number;
+  /** For this cell only. */
   readonly env?: Readonly<Record<string, string>>;
 }
 
@@ -35,16 +29,6 @@ export type OutputEvent =
   | { readonly type: "stdout"; readonly data: Uint8Array }
   | { readonly type: "stderr"; readonly data: Uint8Array }
   | { readonly type: "display"; readonly isResult: boolean; readonly data: ReadonlyMap<string, Uint8Array> };
-
-export interface ExecEnded {
-  readonly exitCode: number;
-  readonly signal: number;
-  readonly timedOut: boolean;
-  readonly truncated: boolean;
-  readonly cpuMs: number;
-  readonly wallMs: number;
-  readonly outOfMemory: boolean;
-}
 
 export interface CodeEnded {
   readonly exitCode: number;
@@ -106,6 +90,12 @@ export interface AgentSession {
     content: AsyncIterable<Uint8Array> | Uint8Array,
     options?: Waiting & { readonly mode?: number; readonly makeParents?: boolean; readonly limitBytes?: number },
   ): Promise<{ readonly path: string; readonly bytes: number }>;
+  /** Everything about contexts beside the two above. */
+  readonly contexts: AgentContexts;
+  /** Everything about files beside the two above. */
+  readonly files: AgentFiles;
+  /** Processes that outlive calls and sessions. */
+  readonly processes: AgentProcesses;
   /** Leaves in order: running calls are cancelled, the agent is ready for the next session. Never rejects. */
   detach(waiting?: Waiting): Promise<void>;
 }

@@ -86,6 +86,8 @@ export interface RunningMachine {
    * does not come up. Also after its end. An engine that keeps none leaves it out.
    */
   lastWords?(): Promise<string>;
+  /** CPU time of the process so far, in ms, its start included; undefined when it cannot be read. An engine that cannot tell leaves it out. */
+  cpuMs?(): Promise<number | undefined>;
   /** Ends the process at once and waits until it is gone. Idempotent. */
   end(waiting?: Waiting): Promise<EndedMachine>;
 }

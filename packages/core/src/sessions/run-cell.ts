@@ -1,9 +1,8 @@
-import { InstaVmError, outputLimitBytes } from "@instavm/contract";
-import type { AgentSession, CodeEnded } from "../ports/agent-link.ts";
+import { InstaVmError } from "@instavm/contract";
+import type { AgentSession, CodeEnded, OutputEvent } from "../ports/agent-link.ts";
 import type { Clock } from "../ports/surroundings.ts";
-import { readCall } from "../vm/agent-calls.ts";
+import { readCall, type TakeOutput } from "../vm/agent-calls.ts";
 import { joinSignals, untilAborted } from "../waiting/deadline.ts";
-import { CollectedOutput } from "./collected-output.ts";
 import type { ExecuteRequest } from "./sessions.ts";
 
 const timeLimitExitCode = 124;
@@ -11,14 +10,16 @@ const timeLimitExitCode = 124;
 const deliveryMs = 20;
 const lastResortMs = 120_000;
 
-/** How a cell ended, with what it printed. */
-export interface FinishedCell {
-  readonly ended: CodeEnded;
-  readonly output: CollectedOutput;
-}
-
 /** `silent`: the guest let its time limit pass and answers nothing any more. */
-export type CellOutcome = FinishedCell | "silent";
+export type CellOutcome = CodeEnded | "silent";
+
+/** A cell and who reads its output. */
+export interface Cell {
+  readonly request: ExecuteRequest;
+  /** Where the guest cuts stdout and stderr, each; undefined = nowhere. */
+  readonly outputLimitBytes: number | undefined;
+  readonly take: TakeOutput;
+}
 
 /** What bounds a cell from outside. */
 export interface CellBounds {
@@ -33,37 +34,40 @@ export interface CellBounds {
 /**
  * Runs a cell. The guest keeps the time limit. When it has not done so, it is asked whether it lives: if so, and the
  * cell has not ended within the grace either (it waited behind another one, for example), the cell is cancelled and
- * counts as timed out; if not, the guest is silent. Rejects when the call fails or the caller gives up.
+ * counts as timed out; if not, the guest is silent. A reader that still holds back output at the limit is waited for
+ * a while. Rejects when the call fails, the reader does, or the caller gives up.
  */
-export async function runCell(
-  session: AgentSession,
-  request: ExecuteRequest,
-  bounds: CellBounds,
-): Promise<CellOutcome> {
+export async function runCell(session: AgentSession, cell: Cell, bounds: CellBounds): Promise<CellOutcome> {
   const { clock, signal, graceMs } = bounds;
-  const { code, limitMs, language = "detect" } = request;
-  const output = new CollectedOutput(outputLimitBytes);
+  const { code, limitMs, language = "detect" } = cell.request;
+  const { outputLimitBytes } = cell;
+  const gate = new OutputGate(cell.take);
   const cancel = new AbortController();
   const startedAtMs = clock.monotonicMs();
   try {
     const waiting = {
       signal: joinSignals(cancel.signal, signal),
       // The last resort: everything below is over before.
-      timeoutMs: limitMs + graceMs + lastResortMs,
+      timeoutMs: limitMs + graceMs + 2 * lastResortMs,
     };
-    const call = session.runCode({ code, language, limitMs, outputLimitBytes }, waiting);
-    const reading = readCall(call, (event) => output.take(event));
-    const ended = await endOf(reading, limitMs, bounds);
-    if (ended === "silent") return ended;
-    return { ended: ended ?? timedOut(request, clock.monotonicMs() - startedAtMs), output };
+    const limits = { limitMs, ...(outputLimitBytes === undefined ? {} : { outputLimitBytes }) };
+    const call = session.runCode({ code, language, ...limits }, waiting);
+    const reading = readCall(call, (event) => gate.pass(event));
+    const ended = await endOf({ reading, gate }, limitMs, bounds);
+    return ended ?? timedOut(cell.request, clock.monotonicMs() - startedAtMs);
   } finally {
     cancel.abort(new InstaVmError("timeout", `the code did not end within ${limitMs} ms`));
   }
 }
 
+interface Reading {
+  readonly reading: Promise<CodeEnded>;
+  readonly gate: OutputGate;
+}
+
 /** How the cell ended; undefined when the guest lives and the cell has not ended in time. */
 async function endOf(
-  reading: Promise<CodeEnded>,
+  { reading, gate }: Reading,
   limitMs: number,
   bounds: CellBounds,
 ): Promise<CodeEnded | undefined | "silent"> {
@@ -76,8 +80,50 @@ async function endOf(
   if (inGrace !== undefined) return inGrace;
   const answer = await untilAborted(Promise.race([reading, alive]), signal);
   if (answer === false) return "silent";
+  if (answer !== true) return answer;
   // What the guest sent before it showed that it lives is on its way to the reader.
-  return answer === true ? within(reading, deliveryMs, bounds) : answer;
+  return gate.held === undefined ? within(reading, deliveryMs, bounds) : endBehindReader({ reading, gate }, bounds);
+}
+
+/** The guest's word on the end is behind output that a slow reader has not taken yet. */
+async function endBehindReader({ reading, gate }: Reading, bounds: CellBounds): Promise<CodeEnded | undefined> {
+  const { clock, graceMs } = bounds;
+  const untilMs = clock.monotonicMs() + lastResortMs;
+  while (gate.held !== undefined) {
+    const leftMs = untilMs - clock.monotonicMs();
+    if (leftMs <= 0) {
+      throw new InstaVmError("timeout", `The code's output was not read within ${lastResortMs} ms of its time limit.`);
+    }
+    await within(Promise.race([reading, gate.held]), leftMs, bounds);
+    const ended = await within(reading, graceMs, bounds);
+    if (ended !== undefined) return ended;
+  }
+  return undefined;
+}
+
+/** Knows whether the reader holds output back. */
+class OutputGate {
+  readonly #take: TakeOutput;
+  /** Settles when the reader takes more; undefined while it is not busy. */
+  held: Promise<void> | undefined;
+
+  constructor(take: TakeOutput) {
+    this.#take = take;
+  }
+
+  pass(event: OutputEvent): void | Promise<void> {
+    const taken = this.#take(event);
+    return taken === undefined ? undefined : this.#hold(taken);
+  }
+
+  async #hold(taken: Promise<void>): Promise<void> {
+    this.held = taken;
+    try {
+      await taken;
+    } finally {
+      this.held = undefined;
+    }
+  }
 }
 
 /** The outcome of `work`, or undefined when it takes longer. */

@@ -1,16 +1,9 @@
 import { InstaVmError, type SessionId } from "@instavm/contract";
 import type { SessionRecord } from "../ports/records.ts";
-import type { Caller } from "./sessions.ts";
 
 /** The error for a session that does not exist, or not for this caller: both look the same. */
 export function unknownSession(sessionId: SessionId): InstaVmError {
   return new InstaVmError("session_not_found", `Session ${sessionId} does not exist`);
-}
-
-/** The record, when it exists and is the caller's own. */
-export function ownedBy(caller: Caller, sessionId: SessionId, record: SessionRecord | undefined): SessionRecord {
-  if (record === undefined || record.keyId !== caller.keyId) throw unknownSession(sessionId);
-  return record;
 }
 
 /** Why a session cannot be used any more; undefined while it lives. */

@@ -1,37 +1,40 @@
-import { InstaVmError, type SessionId } from "@instavm/contract";
+import { InstaVmError, outputLimitBytes, type SessionId } from "@instavm/contract";
 import type { Host } from "../host/host.ts";
-import type { Records, SessionRecord, VmRecord } from "../ports/records.ts";
+import type { OutputEvent } from "../ports/agent-link.ts";
+import type { ListOptions, Records, SessionRecord, SessionWithVm } from "../ports/records.ts";
 import type { Chance, Clock, Log } from "../ports/surroundings.ts";
 import type { Waiting } from "../ports/waiting.ts";
 import { newSessionId } from "../vm/ids.ts";
 import { type Deadline, joinSignals, startDeadline } from "../waiting/deadline.ts";
 import type { WorkGauge } from "../waiting/work-gauge.ts";
+import type { CellEnd, Cells } from "./cells.ts";
+import { CollectedOutput } from "./collected-output.ts";
 import type { Lifetimes } from "./lifetimes.ts";
 import { withLossNotice } from "./loss-notice.ts";
-import type { FinishedCell } from "./run-cell.ts";
-import { runOn } from "./run-on-vm.ts";
-import { endOf, ownedBy } from "./session-rules.ts";
-import type { LiveVm, SessionVms } from "./session-vms.ts";
-import type { Caller, CreateRequest, ExecuteRequest, ExecuteResult, Sessions, SessionView } from "./sessions.ts";
+import { unknownSession } from "./session-rules.ts";
+import type { SessionSettings } from "./session-settings.ts";
+import type { SessionVms } from "./session-vms.ts";
+import type {
+  Caller,
+  CreateRequest,
+  ExecuteRequest,
+  ExecuteResult,
+  Sessions,
+  SessionUsage,
+  SessionView,
+} from "./sessions.ts";
+import type { UsageMeter } from "./usage-meter.ts";
 
 const expireRetryMs = 5_000;
-
-/** Bounds of the clients' calls, in ms. */
-export interface SessionSettings {
-  /** How long a VM may take to be ready, the making of its template included. */
-  readonly createTimeoutMs: number;
-  /** How long beyond its time limit the guest may take to end a cell. */
-  readonly graceMs: number;
-  /** How long a guest that let this pass may take to answer a ping. */
-  readonly pingTimeoutMs: number;
-}
 
 /** What the service works with. */
 export interface SessionServiceParts {
   readonly host: Host;
   readonly vms: SessionVms;
+  readonly cells: Cells;
   readonly records: Pick<Records, "sessions" | "vms">;
   readonly lifetimes: Lifetimes;
+  readonly meter: UsageMeter;
   readonly gauge: WorkGauge;
   readonly clock: Clock;
   readonly chance: Chance;
@@ -57,6 +60,7 @@ export class SessionService implements Sessions {
     const session: SessionRecord = {
       sessionId: newSessionId(chance),
       keyId: caller.keyId,
+      name: request.name,
       shape: request.shape,
       env: request.env,
       metadata: request.metadata,
@@ -69,50 +73,40 @@ export class SessionService implements Sessions {
     };
     const { vm, started } = await vms.open(session, deadline.signal);
     lifetimes.schedule(session.sessionId, session.expiresAtMs);
-    return { ...this.#view({ ...session, vmId: vm.vmId }, vm), readyMs: started.readyMs };
+    return { ...this.#view({ session: { ...session, vmId: vm.vmId }, vm }), readyMs: started.readyMs };
   }
 
   async get(caller: Caller, sessionId: SessionId): Promise<SessionView> {
-    return this.#viewOf(await this.#own(caller, sessionId));
+    return this.#view(await this.#own(caller, sessionId));
   }
 
-  async list(caller: Caller, options: { readonly limit: number }): Promise<readonly SessionView[]> {
-    const sessions = await this.#parts.records.sessions.listByKey(caller.keyId, options.limit);
-    return Promise.all(sessions.map((session) => this.#viewOf(session)));
+  async list(caller: Caller, options: ListOptions): Promise<readonly SessionView[]> {
+    const found = await this.#parts.records.sessions.listByKey(caller.keyId, options);
+    return found.map((one) => this.#view(one));
+  }
+
+  async usage(caller: Caller, sessionId: SessionId): Promise<SessionUsage> {
+    const { session } = await this.#own(caller, sessionId);
+    return this.#parts.meter.read(session);
   }
 
   async kill(caller: Caller, sessionId: SessionId, waiting: Waiting = {}): Promise<SessionView> {
     const { records, vms, lifetimes } = this.#parts;
     waiting.signal?.throwIfAborted();
-    const session = await records.sessions.find(sessionId);
-    if (session !== undefined && session.keyId !== caller.keyId) {
+    const own = await records.sessions.findOwn(sessionId, caller.keyId);
+    if (own === undefined && (await records.sessions.find(sessionId)) !== undefined) {
       throw new InstaVmError("forbidden", `Session ${sessionId} belongs to another key; only its owner can kill it`);
     }
-    await vms.end(ownedBy(caller, sessionId, session), "killed");
+    if (own === undefined) throw unknownSession(sessionId);
+    await vms.end(own.session, "killed");
     lifetimes.cancel(sessionId);
     return this.get(caller, sessionId);
   }
 
   async execute(caller: Caller, request: ExecuteRequest, waiting: Waiting = {}): Promise<ExecuteResult> {
-    const { gauge, closing, vms, clock, settings } = this.#parts;
-    using _work = gauge.enter();
-    const signal = joinSignals(closing, waiting.signal);
-    signal.throwIfAborted();
-    const session = await this.#own(caller, request.sessionId);
-    const end = endOf(session, clock.nowMs());
-    if (end !== undefined) throw end;
-    const startedAtMs = clock.monotonicMs();
-    using deadline = this.#startDeadline({ ...waiting, signal });
-    const live = await vms.live(session, deadline.signal);
-    deadline[Symbol.dispose]();
-    // The caller's time also runs while a VM is started.
-    const limitMs = Math.max(1, Math.floor(request.limitMs - (clock.monotonicMs() - startedAtMs)));
-    const cell = await runOn(live, {
-      session,
-      request: { ...request, limitMs },
-      bounds: { clock, signal, ...settings },
-    });
-    return resultOf(cell, live);
+    const output = new CollectedOutput(outputLimitBytes);
+    const run = { request, outputLimitBytes, take: (event: OutputEvent) => output.take(event) };
+    return resultOf(output, await this.#parts.cells.run(caller, run, waiting));
   }
 
   /** Ends a session whose lifetime is over. For the timer; says itself what goes wrong. */
@@ -129,16 +123,13 @@ export class SessionService implements Sessions {
     }
   }
 
-  async #own(caller: Caller, sessionId: SessionId): Promise<SessionRecord> {
-    return ownedBy(caller, sessionId, await this.#parts.records.sessions.find(sessionId));
+  async #own(caller: Caller, sessionId: SessionId): Promise<SessionWithVm> {
+    const own = await this.#parts.records.sessions.findOwn(sessionId, caller.keyId);
+    if (own === undefined) throw unknownSession(sessionId);
+    return own;
   }
 
-  async #viewOf(session: SessionRecord): Promise<SessionView> {
-    const { vmId } = session;
-    return this.#view(session, vmId === undefined ? undefined : await this.#parts.records.vms.find(vmId));
-  }
-
-  #view(session: SessionRecord, vm: VmRecord | undefined): SessionView {
+  #view({ session, vm }: SessionWithVm): SessionView {
     const vmAlive = session.vmId !== undefined && this.#parts.host.find(session.vmId) !== undefined;
     return { session, vm, vmAlive, readyMs: undefined };
   }
@@ -154,7 +145,7 @@ export class SessionService implements Sessions {
   }
 }
 
-function resultOf({ ended, output }: FinishedCell, { sandbox, started }: LiveVm): ExecuteResult {
+function resultOf(output: CollectedOutput, { ended, live: { sandbox, started } }: CellEnd): ExecuteResult {
   return {
     stdout: output.stdout(),
     stderr: withLossNotice(output.stderr(), ended),

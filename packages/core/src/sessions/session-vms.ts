@@ -7,6 +7,7 @@ import type { Sandbox } from "../vm/sandbox.ts";
 import { joinSignals } from "../waiting/deadline.ts";
 import type { KeyedQueue } from "../waiting/keyed-queue.ts";
 import { endOf, expiredSession, killedSession, unknownSession } from "./session-rules.ts";
+import type { UsageMeter } from "./usage-meter.ts";
 import type { VmLedger } from "./vm-ledger.ts";
 
 /** What binds sessions to VMs. */
@@ -17,6 +18,7 @@ export interface SessionVmsParts {
   /** What changes one session waits for its turn here. */
   readonly queue: KeyedQueue<SessionId>;
   readonly clock: Clock;
+  readonly meter: UsageMeter;
 }
 
 /** A session's VM and the way to its agent. */
@@ -124,8 +126,9 @@ export class SessionVms {
 
   /** Reality first, record second. */
   async #finish(session: SessionRecord, reason: "killed" | "expired"): Promise<void> {
-    const { host, ledger, records, clock } = this.#parts;
+    const { host, ledger, meter, records, clock } = this.#parts;
     if (session.vmId !== undefined) {
+      await meter.sample(session.sessionId, session.vmId);
       const text = reason === "killed" ? "its session was killed" : "its session's lifetime is over";
       await host.destroy(session.vmId, { cause: reason, reason: text });
       await ledger.settled(session.vmId);

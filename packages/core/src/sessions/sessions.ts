@@ -1,7 +1,8 @@
 import type { KeyId, SessionId, Shape, VmId } from "@instavm/contract";
-import type { CodeEnded, Language } from "../ports/agent-link.ts";
+import type { Language } from "../ports/agent-contexts.ts";
+import type { CodeEnded } from "../ports/agent-link.ts";
 import type { EngineFacts } from "../ports/engine.ts";
-import type { SessionRecord, StartKind, VmRecord } from "../ports/records.ts";
+import type { ListOptions, SessionRecord, StartKind, VmRecord } from "../ports/records.ts";
 import type { Waiting } from "../ports/waiting.ts";
 
 /** Who asks: the key that a request carried. */
@@ -23,6 +24,8 @@ export interface SessionView {
 
 /** What a session is created with. */
 export interface CreateRequest {
+  /** What its owner calls its VM. */
+  readonly name?: string | undefined;
   readonly shape: Shape;
   readonly lifetimeS: number;
   readonly env: Readonly<Record<string, string>>;
@@ -65,14 +68,28 @@ export interface ExecuteResult {
   readonly readyMs: number | undefined;
 }
 
+/** What a session has used so far. */
+export interface SessionUsage {
+  /** CPU time of its VMs' processes, in ms. */
+  readonly cpuMs: number;
+  /** How long its VMs ran, in ms. */
+  readonly wallMs: number;
+  /** Their memory times how long they ran, in MiB ms. */
+  readonly memoryMibMs: number;
+  /** Calls that ran code. */
+  readonly executions: number;
+}
+
 /** What clients do with sessions. Every call rejects with an InstaVmError, or with the reason of an aborted signal. */
 export interface Sessions {
   /** Starts a VM and records it. On failure or abort neither VM nor live session is left. */
   create(caller: Caller, request: CreateRequest, waiting?: Waiting): Promise<SessionView>;
   /** Also shows sessions that have ended. Throws `session_not_found` for unknown ones and those of others. */
   get(caller: Caller, sessionId: SessionId): Promise<SessionView>;
-  /** The caller's sessions, newest first, ended ones included. */
-  list(caller: Caller, options: { readonly limit: number }): Promise<readonly SessionView[]>;
+  /** The caller's sessions, newest first. */
+  list(caller: Caller, options: ListOptions): Promise<readonly SessionView[]>;
+  /** Figures that only grow. Throws as `get` does. */
+  usage(caller: Caller, sessionId: SessionId): Promise<SessionUsage>;
   /** Ends the session and its VM. Throws `forbidden` for those of others, `session_not_found` when it is unknown or has ended. */
   kill(caller: Caller, sessionId: SessionId, waiting?: Waiting): Promise<SessionView>;
   /**

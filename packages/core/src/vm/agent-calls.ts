@@ -1,11 +1,17 @@
 import { InstaVmError } from "@instavm/contract";
 import type { OutputCall, OutputEvent } from "../ports/agent-link.ts";
 
+/** Takes a piece of output; the next one comes when what it returns has resolved. */
+export type TakeOutput = (event: OutputEvent) => void | Promise<void>;
+
 /** Reads a call's output to its end and returns how it ended. */
-export async function readCall<Ended>(call: OutputCall<Ended>, onEvent: (event: OutputEvent) => void): Promise<Ended> {
+export async function readCall<Ended>(call: OutputCall<Ended>, take: TakeOutput): Promise<Ended> {
   // Reading may fail first; the call's own rejection says the same and is then nobody's.
   call.ended.catch(() => {});
-  for await (const event of call) onEvent(event);
+  for await (const event of call) {
+    const taken = take(event);
+    if (taken !== undefined) await taken;
+  }
   return call.ended;
 }
 

@@ -96,6 +96,16 @@ export class Sandbox {
     return this.#machine.prioritise(waiting);
   }
 
+  /** CPU time of its process so far, in ms; undefined when nobody can tell. Never rejects. */
+  async cpuMs(): Promise<number | undefined> {
+    try {
+      return await this.#machine.cpuMs?.();
+    } catch (error) {
+      this.#ports.log.warn("vm.cpu_unread", { vmId: this.vmId, error });
+      return undefined;
+    }
+  }
+
   /** Ends the VM and removes what it had. The first call decides how it ended; later ones wait for the same end. */
   async destroy(how: SandboxEnd): Promise<SandboxEnd> {
     if (this.#end === undefined) {

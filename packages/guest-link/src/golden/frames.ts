@@ -1,6 +1,6 @@
 import { FailureCode, InputSchema, Language, OpenSchema, OutcomeSchema, OutputSchema } from "@instavm/protocol/guest";
 import { ascii, concat, counting, frame, header, hexOf, type PlainFrame, u32 } from "./bytes.ts";
-import { encoded } from "./messages.ts";
+import { encoded } from "./message-vector.ts";
 
 type Side = "host" | "guest";
 

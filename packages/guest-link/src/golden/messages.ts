@@ -1,11 +1,4 @@
-import {
-  create,
-  type DescMessage,
-  type MessageInitShape,
-  type MessageShape,
-  toBinary,
-  toJson,
-} from "@bufbuild/protobuf";
+import type { MessageInitShape } from "@bufbuild/protobuf";
 import {
   ActivatedSchema,
   ActivateSchema,
@@ -41,24 +34,10 @@ import {
   StatsSchema,
   WriteFileSchema,
 } from "@instavm/protocol/guest";
-import { ascii, counting, hexOf } from "./bytes.ts";
-
-/** One message, as bytes in field order and as protobuf JSON. */
-export interface MessageVector {
-  readonly name: string;
-  readonly type: string;
-  readonly hex: string;
-  readonly json: unknown;
-}
-
-/** Builds one message and keeps its bytes. */
-export const encoded = <Desc extends DescMessage>(schema: Desc, init: MessageInitShape<Desc>): Uint8Array =>
-  toBinary(schema, create(schema, init));
-
-const vector = <Desc extends DescMessage>(name: string, schema: Desc, init: MessageInitShape<Desc>): MessageVector => {
-  const message: MessageShape<Desc> = create(schema, init);
-  return { name, type: schema.typeName, hex: hexOf(toBinary(schema, message)), json: toJson(schema, message) };
-};
+import { ascii, counting } from "./bytes.ts";
+import { fileVectors } from "./file-messages.ts";
+import { type MessageVector, vector } from "./message-vector.ts";
+import { processVectors } from "./process-messages.ts";
 
 const utf8 = (text: string): Uint8Array => new TextEncoder().encode(text);
 const emptyMap = {};
@@ -108,9 +87,9 @@ const calls = (): MessageVector[] => [
   vector("interrupt a context", InterruptContextSchema, { contextId: "c1" }),
   vector("delete a context", DeleteContextSchema, { contextId: "c1" }),
   vector("list contexts", ListContextsSchema, {}),
-  vector("read a file", ReadFileSchema, { path: "/etc/hostname", offset: 1n, length: 9_007_199_254_740_993n }),
+  vector("read a file", ReadFileSchema, { path: utf8("/etc/hostname"), offset: 1n, length: 9_007_199_254_740_993n }),
   vector("write a file", WriteFileSchema, {
-    path: "data/ü.bin",
+    path: utf8("data/ü.bin"),
     mode: 0o755,
     makeParents: true,
     sizeLimitBytes: 1_048_576n,
@@ -165,10 +144,15 @@ const answers = (): MessageVector[] => [
     contexts: [{ contextId: "c1", language: Language.PYTHON, cwd: "/app" }, { contextId: "c2" }],
   }),
   vector("file read", FileReadSchema, { bytes: 4_294_967_296n }),
-  vector("file written", FileWrittenSchema, { bytes: 3n, path: "/app/data/ü.bin" }),
+  vector("file written", FileWrittenSchema, { bytes: 3n, path: utf8("/app/data/ü.bin") }),
   vector("started", StartedSchema, { pid: 4242 }),
   vector("display", DisplaySchema, { data: { "text/html": utf8("<b>6</b>") }, isResult: true }),
   vector("display, nothing in it", DisplaySchema, {}),
+  vector("display that continues", DisplaySchema, {
+    data: { "image/png": counting(8, 0x89) },
+    isResult: true,
+    continues: true,
+  }),
   ...failures(),
 ];
 
@@ -185,6 +169,7 @@ const failures = (): MessageVector[] =>
     FailureCode.CANCELLED,
     FailureCode.INTERNAL,
     FailureCode.UNSUPPORTED,
+    FailureCode.CONFLICT,
   ].map((code) => vector(`failure ${FailureCode[code]}`, FailureSchema, { code, message: `seen: ${code}` }));
 
 const opens = (): MessageVector[] => {
@@ -200,8 +185,8 @@ const opens = (): MessageVector[] => {
     { case: "interruptContext", value: {} },
     { case: "deleteContext", value: { contextId: "c" } },
     { case: "listContexts", value: {} },
-    { case: "readFile", value: { path: "/a" } },
-    { case: "writeFile", value: { path: "/a" } },
+    { case: "readFile", value: { path: ascii("/a") } },
+    { case: "writeFile", value: { path: ascii("/a") } },
   ];
   return cases.map((call) => vector(`open ${call.case}`, OpenSchema, { creditBytes: 262_144, call }));
 };
@@ -237,13 +222,15 @@ const outcomes = (): MessageVector[] => {
     { case: "context", value: { contextId: "c" } },
     { case: "contexts", value: { contexts: [{}] } },
     { case: "fileRead", value: { bytes: 1n } },
-    { case: "fileWritten", value: { bytes: 1n, path: "/a" } },
+    { case: "fileWritten", value: { bytes: 1n, path: ascii("/a") } },
   ];
   return cases.map((outcome) => vector(`outcome ${outcome.case}`, OutcomeSchema, { outcome }));
 };
 
 /** Every message of guest.proto, every member of its oneofs and every value of its enums. */
 export const messageVectors = (): MessageVector[] => [
+  ...fileVectors(),
+  ...processVectors(),
   ...calls(),
   ...answers(),
   ...opens(),

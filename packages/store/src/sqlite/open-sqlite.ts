@@ -14,6 +14,7 @@ export const sqliteSchema: SchemaDialect = {
   serialKey: sql`integer primary key autoincrement`,
   integer: sql`integer`,
   tableSuffix: sql`strict`,
+  bytes: sql`blob`,
 };
 
 /**

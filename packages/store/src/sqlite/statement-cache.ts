@@ -35,5 +35,6 @@ function kyselyStatement(statement: StatementSync): SqliteStatement {
 function inputValue(value: unknown): SQLInputValue {
   if (value === null || typeof value === "string" || typeof value === "number" || typeof value === "bigint")
     return value;
+  if (value instanceof Uint8Array) return value;
   throw new InstaVmError("internal", `A value of type ${typeof value} cannot be stored in SQLite.`);
 }

@@ -1,6 +1,9 @@
 import { InstaVmError } from "@instavm/contract";
 import type {
   ActivateRequest,
+  AgentContexts,
+  AgentFiles,
+  AgentProcesses,
   AgentSession,
   CodeEnded,
   ExecCall,
@@ -13,6 +16,7 @@ import type {
 } from "@instavm/core";
 import type { Faults } from "../faults.ts";
 import { FakeCall } from "./fake-call.ts";
+import { FakeFiles } from "./fake-files.ts";
 import type { Guest } from "./guest.ts";
 
 const defaultTimeoutMs = 10_000;
@@ -34,6 +38,20 @@ export class FakeAgentSession implements AgentSession {
 
   get isOpen(): boolean {
     return this.#end === undefined;
+  }
+
+  get files(): AgentFiles {
+    return new FakeFiles(this.#guest, (name, waiting, effect) => this.#ask(name, waiting, effect));
+  }
+
+  /** Not part of the fake. */
+  get contexts(): AgentContexts {
+    throw new InstaVmError("not_implemented", "a fake guest has only its default contexts");
+  }
+
+  /** Not part of the fake. */
+  get processes(): AgentProcesses {
+    throw new InstaVmError("not_implemented", "a fake guest has no processes that outlive a call");
   }
 
   /** Ends the session and its calls: `undefined` = left in order. */

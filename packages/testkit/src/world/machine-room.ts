@@ -15,6 +15,8 @@ export interface Process {
   readonly ended: Promise<EndReason>;
   readonly end: (reason: EndReason) => void;
   priority: "normal" | "background";
+  /** CPU time so far. */
+  cpuMs: number;
   isPaused: boolean;
   session: FakeAgentSession | undefined;
 }
@@ -102,6 +104,7 @@ export class MachineRoom {
         setImmediate(() => setImmediate(resolve, reason));
       },
       priority: "normal",
+      cpuMs: 0,
       isPaused: false,
       session: undefined,
     };

@@ -1,14 +1,24 @@
-import { InstaVmError, type KeyId, keyIdSchema, type SessionId, type VmId } from "@instavm/contract";
+import { type ExecutionId, InstaVmError, type KeyId, keyIdSchema, type SessionId, type VmId } from "@instavm/contract";
 import {
   canBecome,
+  type ExecutionFilter,
+  type ExecutionOutput,
+  type ExecutionRecord,
+  type ExecutionRecords,
   type KeyRecord,
   type KeyRecords,
+  type ListOptions,
+  type RecordedUsage,
   type Records,
+  type SessionChange,
   type SessionRecord,
   type SessionRecords,
+  type SessionWithVm,
+  type UsageEntry,
   type VmRecord,
   type VmRecords,
   type VmStatus,
+  type VmWithSession,
 } from "@instavm/core";
 import type { Faults } from "../faults.ts";
 
@@ -16,7 +26,10 @@ import type { Faults } from "../faults.ts";
 export class RecordTables {
   readonly sessions = new Map<SessionId, SessionRecord>();
   readonly vms = new Map<VmId, VmRecord>();
+  /** CPU time of VMs in ms, and executions of sessions. */
+  readonly usage = new Map<VmId | SessionId, number>();
   readonly keys: KeyRecord[] = [];
+  readonly executions = new Map<ExecutionId, ExecutionRecord & ExecutionOutput>();
 }
 
 /** One server's way to its records. */
@@ -25,6 +38,7 @@ export function openMemoryRecords(tables: RecordTables, faults: Faults): Records
     sessions: new MemorySessions(tables, faults),
     vms: new MemoryVms(tables, faults),
     keys: new MemoryKeys(tables),
+    executions: new MemoryExecutions(tables, faults),
   };
 }
 
@@ -48,12 +62,20 @@ class MemorySessions implements SessionRecords {
     return this.#faults.call("sessions.find", undefined, () => this.#tables.sessions.get(sessionId));
   }
 
-  listByKey(keyId: KeyId, limit: number): Promise<readonly SessionRecord[]> {
+  findOwn(sessionId: SessionId, keyId: KeyId): Promise<SessionWithVm | undefined> {
+    return this.#faults.call("sessions.findOwn", undefined, () => {
+      const session = this.#tables.sessions.get(sessionId);
+      return session?.keyId === keyId ? this.#withVm(session) : undefined;
+    });
+  }
+
+  listByKey(keyId: KeyId, { limit, liveOnly = false }: ListOptions): Promise<readonly SessionWithVm[]> {
     return this.#faults.call("sessions.listByKey", undefined, () =>
       [...this.#tables.sessions.values()]
-        .filter((session) => session.keyId === keyId)
+        .filter((session) => session.keyId === keyId && !(liveOnly && session.endedAtMs !== undefined))
         .toReversed()
-        .slice(0, limit),
+        .slice(0, limit)
+        .map((session) => this.#withVm(session)),
     );
   }
 
@@ -79,6 +101,44 @@ class MemorySessions implements SessionRecords {
     });
   }
 
+  change(sessionId: SessionId, { name, metadata, lifetime }: SessionChange): Promise<void> {
+    return this.#faults.call("sessions.change", undefined, () => {
+      const session = this.#existing(sessionId);
+      if (session.endedAtMs !== undefined) throw new InstaVmError("session_not_found", `${sessionId} has ended`);
+      this.#tables.sessions.set(sessionId, {
+        ...session,
+        ...(name === undefined ? {} : { name: name ?? undefined }),
+        ...(metadata === undefined ? {} : { metadata }),
+        ...lifetime,
+      });
+    });
+  }
+
+  addUsage(entries: readonly UsageEntry[]): Promise<void> {
+    return this.#faults.call("sessions.addUsage", undefined, () => {
+      const { usage } = this.#tables;
+      for (const { sessionId, executions, cpu } of entries) {
+        usage.set(sessionId, (usage.get(sessionId) ?? 0) + executions);
+        if (cpu !== undefined) usage.set(cpu.vmId, Math.max(usage.get(cpu.vmId) ?? 0, cpu.totalMs));
+      }
+    });
+  }
+
+  usage(sessionId: SessionId): Promise<RecordedUsage> {
+    return this.#faults.call("sessions.usage", undefined, () => {
+      const { usage, vms } = this.#tables;
+      const own = [...vms.values()].filter((vm) => vm.sessionId === sessionId);
+      return {
+        executions: usage.get(sessionId) ?? 0,
+        vms: own.map((vm) => ({ ...vm, cpuMs: usage.get(vm.vmId) ?? 0 })),
+      };
+    });
+  }
+
+  #withVm(session: SessionRecord): SessionWithVm {
+    return { session, vm: session.vmId === undefined ? undefined : this.#tables.vms.get(session.vmId) };
+  }
+
   #existing(sessionId: SessionId): SessionRecord {
     const session = this.#tables.sessions.get(sessionId);
     if (session === undefined) throw new InstaVmError("session_not_found", `session ${sessionId} has no record`);
@@ -97,6 +157,27 @@ class MemoryVms implements VmRecords {
 
   find(vmId: VmId): Promise<VmRecord | undefined> {
     return this.#faults.call("vms.find", undefined, () => this.#tables.vms.get(vmId));
+  }
+
+  findOwn(vmId: VmId, keyId: KeyId): Promise<VmWithSession | undefined> {
+    return this.#faults.call("vms.findOwn", undefined, () => this.#own(keyId).find(({ vm }) => vm.vmId === vmId));
+  }
+
+  listByKey(keyId: KeyId, { limit, liveOnly = false }: ListOptions): Promise<readonly VmWithSession[]> {
+    return this.#faults.call("vms.listByKey", undefined, () =>
+      this.#own(keyId)
+        .filter(({ vm }) => !(liveOnly && vm.endedAtMs !== undefined))
+        .toReversed()
+        .slice(0, limit),
+    );
+  }
+
+  #own(keyId: KeyId): readonly VmWithSession[] {
+    const { vms, sessions } = this.#tables;
+    return [...vms.values()].flatMap((vm) => {
+      const session = sessions.get(vm.sessionId);
+      return session?.keyId === keyId ? [{ vm, session }] : [];
+    });
   }
 
   listLive(): Promise<readonly VmRecord[]> {
@@ -123,8 +204,8 @@ class MemoryKeys implements KeyRecords {
     this.#all = tables.keys;
   }
 
-  async insert(key: Omit<KeyRecord, "keyId">): Promise<KeyRecord> {
-    const record = { ...key, keyId: keyIdSchema.parse(this.#all.length + 1) };
+  async insert(key: Omit<KeyRecord, "keyId" | "lastUsedAtMs">): Promise<KeyRecord> {
+    const record = { ...key, keyId: keyIdSchema.parse(this.#all.length + 1), lastUsedAtMs: undefined };
     this.#all.push(record);
     return record;
   }
@@ -133,13 +214,90 @@ class MemoryKeys implements KeyRecords {
     return this.#all.find((key) => key.hash === hash);
   }
 
+  async find(keyId: KeyId): Promise<KeyRecord | undefined> {
+    return this.#all.find((key) => key.keyId === keyId);
+  }
+
   async list(): Promise<readonly KeyRecord[]> {
     return [...this.#all];
   }
 
+  async describe(keyId: KeyId, label: string): Promise<void> {
+    this.#change(keyId, { label });
+  }
+
   async revoke(keyId: KeyId, atMs: number): Promise<void> {
+    const key = await this.find(keyId);
+    this.#change(keyId, { revokedAtMs: key?.revokedAtMs ?? atMs });
+  }
+
+  async used(uses: readonly { readonly keyId: KeyId; readonly atMs: number }[]): Promise<void> {
+    for (const { keyId, atMs } of uses) this.#change(keyId, { lastUsedAtMs: atMs });
+  }
+
+  #change(keyId: KeyId, change: Partial<KeyRecord>): void {
     const index = this.#all.findIndex((key) => key.keyId === keyId);
     const key = this.#all[index];
-    if (key !== undefined) this.#all[index] = { ...key, revokedAtMs: atMs };
+    if (key === undefined) throw new InstaVmError("key_not_found", `There is no API key with id ${keyId}.`);
+    this.#all[index] = { ...key, ...change };
+  }
+}
+
+class MemoryExecutions implements ExecutionRecords {
+  readonly #all: RecordTables["executions"];
+  readonly #faults: Faults;
+
+  constructor(tables: RecordTables, faults: Faults) {
+    this.#all = tables.executions;
+    this.#faults = faults;
+  }
+
+  insert(record: ExecutionRecord): Promise<void> {
+    return this.#faults.call("executions.insert", undefined, () => {
+      this.#all.set(record.executionId, { ...record, stdout: new Uint8Array(), stderr: new Uint8Array() });
+    });
+  }
+
+  finish(record: ExecutionRecord, output: ExecutionOutput): Promise<void> {
+    return this.#faults.call("executions.finish", undefined, () => {
+      if (this.#all.get(record.executionId)?.endedAtMs === undefined) {
+        this.#all.set(record.executionId, { ...record, ...output });
+      }
+    });
+  }
+
+  findOwn(executionId: ExecutionId, keyId: KeyId): Promise<(ExecutionRecord & ExecutionOutput) | undefined> {
+    return this.#faults.call("executions.findOwn", undefined, () => {
+      const found = this.#all.get(executionId);
+      return found?.keyId === keyId ? found : undefined;
+    });
+  }
+
+  listByKey(keyId: KeyId, { limit, sessionId }: ExecutionFilter): Promise<readonly ExecutionRecord[]> {
+    return this.#faults.call("executions.listByKey", undefined, () =>
+      [...this.#all.values()]
+        .filter((each) => each.keyId === keyId && (sessionId === undefined || each.sessionId === sessionId))
+        .toReversed()
+        .slice(0, limit),
+    );
+  }
+
+  loseRunning(atMs: number, reason: string): Promise<number> {
+    return this.#faults.call("executions.loseRunning", undefined, () => {
+      const running = [...this.#all.values()].filter(({ endedAtMs }) => endedAtMs === undefined);
+      for (const each of running) {
+        this.#all.set(each.executionId, { ...each, status: "lost", endedAtMs: atMs, reason });
+      }
+      return running.length;
+    });
+  }
+
+  prune(keyId: KeyId, { keep, beforeMs }: { readonly keep: number; readonly beforeMs: number }): Promise<void> {
+    return this.#faults.call("executions.prune", undefined, () => {
+      const own = [...this.#all.values()].filter((each) => each.keyId === keyId).toReversed();
+      for (const [index, { executionId, endedAtMs }] of own.entries()) {
+        if (endedAtMs !== undefined && (index >= keep || endedAtMs < beforeMs)) this.#all.delete(executionId);
+      }
+    });
   }
 }

@@ -99,6 +99,7 @@ export class RoomEngine implements Engine {
           process.priority = "normal";
         }),
       lastWords: () => this.#faults.call("machine.lastWords", undefined, () => `${vmId}: the console's last line`),
+      cpuMs: () => this.#faults.call("machine.cpuMs", undefined, () => process.cpuMs),
       vmId,
     };
   }

@@ -9,6 +9,7 @@ import { machineFileNames } from "./command-line.ts";
 import { copyDisk } from "./disk-copy.ts";
 import { lastWords } from "./last-words.ts";
 import { continueVcpus, saveDeviceState, stopVcpus } from "./monitor-commands.ts";
+import { processCpuMs } from "./process-cpu.ts";
 import { connectQmp } from "./qmp-connection.ts";
 import type { QmpConnection } from "./qmp-connection.ts";
 
@@ -99,6 +100,7 @@ function running(life: Life): RunningMachine {
       return paused(life, monitor);
     },
     lastWords: async () => await lastWords(life.directory),
+    cpuMs: async () => await processCpuMs(life.pid),
     prioritise: async (waiting = {}) => await life.launcher.setPriority(life.vmId, 0, waiting),
   };
 }

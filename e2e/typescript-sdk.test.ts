@@ -1,0 +1,166 @@
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Sandbox, isInstaVmError } from "instavm";
+import type { ExecuteEvent, FileChange } from "instavm";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { RealServer } from "./support/real-server.ts";
+import { ShellUser, repository } from "./support/shell-user.ts";
+
+let server: RealServer;
+
+beforeAll(async () => {
+  server = await RealServer.start({ poolSize: 1 });
+});
+afterAll(async () => {
+  await server[Symbol.asyncDispose]();
+});
+
+async function openSandbox(): Promise<Sandbox> {
+  return await Sandbox.create({ baseUrl: server.baseUrl, apiKey: server.apiKey, lifetimeS: 600 });
+}
+
+describe("a sandbox", () => {
+  test("keeps its variables, shows rich results and errors, and is gone at the end of its block", async () => {
+    let sessionId: string;
+    {
+      await using sandbox = await openSandbox();
+      sessionId = sandbox.sessionId;
+      await sandbox.run("x = 41");
+      const result = await sandbox.run("x + 1");
+      expect(result).toMatchObject({ stdout: "42\n", success: true, error: undefined });
+      expect(result.results).toMatchObject([{ type: "text/plain", data: "42", isResult: true }]);
+      const failed = await sandbox.run("1 / 0");
+      expect(failed).toMatchObject({ exitCode: 1, error: { name: "ZeroDivisionError", value: "division by zero" } });
+      expect(await sandbox.commands.run("exit 7")).toMatchObject({ exitCode: 7, language: "bash" });
+    }
+    const gone = await server.client.execute(sessionId, "1").catch((error: unknown) => error);
+    expect(isInstaVmError(gone, "session_not_found")).toBe(true);
+  });
+
+  test("streams output as it comes", async () => {
+    await using sandbox = await openSandbox();
+    const events: ExecuteEvent[] = [];
+    const times: number[] = [];
+    for await (const event of sandbox.stream("import time\nprint('a')\ntime.sleep(1.5)\nprint('b')\n'end'")) {
+      events.push(event);
+      times.push(performance.now());
+    }
+    expect(events).toMatchObject([
+      { type: "stdout", text: "a\n" },
+      { type: "stdout", text: "b\n" },
+      { type: "result", mimeType: "text/plain", data: "'end'", isResult: true },
+      { type: "exit", exitCode: 0, language: "python" },
+    ]);
+    expect((times[1] ?? 0) - (times[0] ?? 0)).toBeGreaterThan(1000);
+  });
+
+  test("ends the program when its stream is left or aborted, and stays usable", async () => {
+    await using sandbox = await openSandbox();
+    for await (const event of sandbox.stream("while true; do echo x; done", { language: "bash" })) {
+      expect(event.type).toBe("stdout");
+      break;
+    }
+    const abort = new AbortController();
+    const aborted = (async () => {
+      for await (const _ of sandbox.stream("echo begun; sleep 100", { language: "bash", signal: abort.signal })) {
+        abort.abort(new RangeError("enough"));
+      }
+    })();
+    await expect(aborted).rejects.toThrow("enough");
+    const left = await sandbox.commands.run("sleep 1; pgrep -c -x sleep");
+    expect(left.stdout).toBe("0\n");
+  });
+
+  test("moves files: text, bytes, streams, parts, names with line breaks", async () => {
+    await using sandbox = await openSandbox();
+    const { files } = sandbox;
+    expect(await files.write("dir/a\nb.txt", "grün")).toEqual({ path: "/app/dir/a\nb.txt", sizeBytes: 5 });
+    expect(await files.read("dir/a\nb.txt")).toBe("grün");
+    const big = crypto.getRandomValues(new Uint8Array(60_000));
+    const bytes = new Blob(Array.from({ length: 50 }, () => big)).stream();
+    expect(await files.write("big.bin", bytes, { mode: "0600" })).toMatchObject({ sizeBytes: 3_000_000 });
+    expect(await files.stat("big.bin")).toMatchObject({ type: "file", sizeBytes: 3_000_000, mode: "0600" });
+    const part: number[] = [];
+    for await (const piece of files.stream("big.bin", { offset: 60_001, length: 3 })) part.push(...piece);
+    expect(Uint8Array.from(part)).toEqual(big.slice(1, 4));
+    await files.makeDirectory("x/y");
+    await files.move("big.bin", "x/y/moved");
+    expect((await files.list("x/y")).map(({ name }) => name)).toEqual(["moved"]);
+    await files.write("from", "once");
+    expect(await files.remove("x", { recursive: true })).toBe(3);
+    await expect(files.read("x/y/moved")).rejects.toMatchObject({ code: "file_not_found" });
+    await expect(files.write("from", "again", { mustBeNew: true })).rejects.toMatchObject({ code: "conflict" });
+  });
+
+  test("moves whole directories as archives and follows what changes", async () => {
+    await using sandbox = await openSandbox();
+    const { files } = sandbox;
+    await files.write("tree/one", "1");
+    await files.write("tree/deep/two", "2");
+    const pieces: Uint8Array<ArrayBuffer>[] = [];
+    for await (const piece of files.readTree("tree")) pieces.push(new Uint8Array(piece));
+    const changes: FileChange[] = [];
+    for await (const change of files.watch("/app", { recursive: true })) {
+      changes.push(change);
+      if (change.type === "ready") await files.writeTree("copy", new Blob(pieces));
+      if (change.type === "created" && change.path === "copy") break;
+    }
+    expect(changes[0]?.type).toBe("ready");
+    const found = await sandbox.commands.run("cd copy && find . -type f | sort | xargs cat");
+    expect(found.stdout).toBe("21");
+  });
+
+  test("runs code in the background", async () => {
+    await using sandbox = await openSandbox();
+    const { executionId, status } = await sandbox.runInBackground("sleep 1; echo done; exit 3", { language: "bash" });
+    expect(status).toBe("running");
+    const ended = await sandbox.client.executions.wait(executionId, { pollIntervalMs: 100 });
+    expect(ended).toMatchObject({ status: "completed", exitCode: 3, stdout: "done\n" });
+    const listed = await sandbox.client.executions.list({ sessionId: sandbox.sessionId });
+    expect(listed).toMatchObject([{ executionId, isComplete: true }]);
+  });
+});
+
+describe("a client", () => {
+  test("has VMs and keys, and a key sees nothing of another's", async () => {
+    const { vms, apiKeys } = server.client;
+    const vm = await vms.create({ name: "one", memoryMib: 512 });
+    expect(await vms.get(vm.vmId)).toMatchObject({ name: "one", status: "active", memoryMib: 512 });
+    expect(await vms.update(vm.vmId, { metadata: { a: 1 } })).toMatchObject({ name: "one", metadata: { a: 1 } });
+    const other = await apiKeys.create({ description: "other" });
+    const stranger = await Sandbox.connect(vm.sessionId, { baseUrl: server.baseUrl, apiKey: other.key }).catch(
+      (error: unknown) => error,
+    );
+    expect(isInstaVmError(stranger, "session_not_found")).toBe(true);
+    expect((await apiKeys.list()).map(({ description }) => description)).toContain("other");
+    await apiKeys.delete(other.keyId);
+    await vms.delete(vm.vmId);
+    expect((await vms.list()).map(({ vmId }) => vmId)).not.toContain(vm.vmId);
+    expect(await vms.listRecords()).toContainEqual(expect.objectContaining({ vmId: vm.vmId }));
+  });
+
+  test("does what its README shows", async () => {
+    const readme = readFileSync(join(repository, "sdk/typescript/README.md"), "utf8");
+    const snippets = [...readme.matchAll(/^```ts\n([\s\S]*?)^```$/gm)].map(([, code = ""]) => code);
+    expect(snippets.length).toBe(3);
+    using user = new ShellUser(server);
+    const directory = mkdtempSync(join(tmpdir(), "instavm-sdk-readme-"));
+    try {
+      mkdirSync(join(directory, "node_modules"));
+      symlinkSync(join(repository, "sdk/typescript"), join(directory, "node_modules/instavm"));
+      writeFileSync(join(directory, "package.json"), '{ "type": "module" }');
+      const outputs: string[] = [];
+      for (const [index, code] of snippets.entries()) {
+        const path = join(directory, `snippet-${String(index)}.ts`);
+        writeFileSync(path, code);
+        const ran = await user.types(`INSTAVM_API_KEY=${server.apiKey} node ${path}`);
+        expect(ran).toMatchObject({ exitCode: 0 });
+        outputs.push(ran.stdout);
+      }
+      expect(outputs).toEqual(["45\n 0\n", "0\n1\n2\nended with 0\n", "true 3 data/in.txt\n\ndone\n\n"]);
+    } finally {
+      rmSync(directory, { recursive: true, force: true });
+    }
+  });
+});

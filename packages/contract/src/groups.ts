@@ -1,0 +1,41 @@
+import type { Operation } from "./operations.ts";
+
+/** The chapters of the API's documents, in order, and the paths that belong to each. */
+export const operationGroups = [
+  {
+    name: "Sessions",
+    description: "A session is what a client holds: it outlives the VM that serves it.",
+    paths: ["/v1/sessions", "/kill"],
+  },
+  {
+    name: "Execution",
+    description: "Python and Bash in a session's VM. A program that fails is an answer, not an error.",
+    paths: ["/execute", "/execute_async", "/v1/executions"],
+  },
+  {
+    name: "Files",
+    description: "Files inside a VM. A relative path starts at the workdir.",
+    paths: ["/upload", "/download", "/v1/vms/{vm_id}/files"],
+  },
+  {
+    name: "VMs",
+    description: "The VMs themselves, each with the session that it serves.",
+    paths: ["/v1/vms"],
+  },
+  {
+    name: "Keys",
+    description: "API keys. Each sees only its own sessions and VMs; an admin's manages the keys of others.",
+    paths: ["/v1/api-keys", "/v1/users"],
+  },
+  { name: "Server", description: "The server itself.", paths: ["/health"] },
+] as const;
+export type OperationGroup = (typeof operationGroups)[number]["name"];
+
+/** The chapter of an operation; the longest path that fits counts. */
+export function groupOf({ path }: Pick<Operation, "path">): OperationGroup {
+  const isUnder = (prefix: string): boolean => path === prefix || path.startsWith(`${prefix}/`);
+  const fitting = operationGroups.flatMap(({ name, paths }) =>
+    paths.filter(isUnder).map((prefix) => ({ name, length: prefix.length })),
+  );
+  return fitting.toSorted((one, other) => other.length - one.length)[0]?.name ?? "Server";
+}

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import builtins
+from typing import Any
+
+from ..calls import Call, segment
+from ..records import Record, Vm
+from .files import AsyncFiles
+from .transport import AsyncTransport
+
+#: How long a VM may take to start, in seconds.
+START_TIMEOUT_S = 120.0
+
+
+class AsyncVms:
+    """VMs by themselves: `client.vms`."""
+
+    def __init__(self, transport: AsyncTransport, timeout_s: float) -> None:
+        self._transport = transport
+        self._timeout_s = timeout_s
+
+    async def create(self, wait: bool = True, **fields: Any) -> Vm:
+        """Starts a VM with a session of its own, which `execute` can use.
+
+        Fields: `vm_lifetime_seconds`, `memory_mb`, `vcpu_count`, `name`, `metadata`, `env`, `session_id`, and what newer
+        servers know. Those that are None are left out.
+        """
+        body = {name: value for name, value in fields.items() if value is not None}
+        params = {"wait": "true" if wait else "false"}
+        return Vm(await self._transport.call(Call("POST", "/v1/vms", START_TIMEOUT_S, params=params, json=body)))
+
+    async def list(self) -> builtins.list[Vm]:
+        """The live VMs of the key, newest first."""
+        return [Vm(vm) for vm in await self._transport.call(Call("GET", "/v1/vms", self._timeout_s))]
+
+    async def list_all_records(self, limit: int | None = None) -> builtins.list[Vm]:
+        """All VMs that the key has and had, newest first."""
+        params = None if limit is None else {"limit": limit}
+        return [Vm(vm) for vm in await self._transport.call(Call("GET", "/v1/vms/", self._timeout_s, params=params))]
+
+    async def get(self, vm_id: str) -> Vm:
+        """A VM, also one that has ended."""
+        return Vm(await self._transport.call(Call("GET", f"/v1/vms/{segment(vm_id)}", self._timeout_s)))
+
+    async def update(self, vm_id: str, **fields: Any) -> Vm:
+        """Changes `name`, `metadata` or `vm_lifetime_seconds`. What cannot change raises ConflictError."""
+        return Vm(await self._transport.call(Call("PATCH", f"/v1/vms/{segment(vm_id)}", self._timeout_s, json=fields)))
+
+    async def delete(self, vm_id: str) -> Record:
+        """Ends a VM and its session."""
+        return Record(await self._transport.call(Call("DELETE", f"/v1/vms/{segment(vm_id)}", self._timeout_s)))
+
+    def files(self, vm_id: str) -> AsyncFiles:
+        """The files of a VM."""
+
+        async def same() -> str:
+            return vm_id
+
+        return AsyncFiles(self._transport, same, self._timeout_s)

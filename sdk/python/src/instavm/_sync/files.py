@@ -1,0 +1,139 @@
+# Made by generate_sync.py from _async/files.py: change that and run it again.
+from __future__ import annotations
+
+import builtins
+from collections.abc import Iterator, Callable, Mapping
+from os import PathLike
+from typing import Any
+
+from ..calls import Call, segment
+from ..exceptions import UnsupportedOperationError
+from ..local_files import Source, opener, whole_file
+from ..records import FileInfo, WrittenFile
+from .transport import Transport
+
+#: How long a file may take either way, in seconds.
+TRANSFER_TIMEOUT_S = 600.0
+#: Names in one answer.
+PAGE_LENGTH = 1000
+
+
+class Files:
+    """The files of one VM: `client.files` or `client.vms.files(vm_id)`. A relative path starts at the working directory."""
+
+    def __init__(self, transport: Transport, vm_id: Callable[[], str], timeout_s: float) -> None:
+        self._transport = transport
+        self._vm_id = vm_id
+        self._timeout_s = timeout_s
+
+    def read(self, path: str, offset: int = 0, length: int | None = None) -> bytes:
+        """A file's bytes, or those from `offset`, `length` of them at the most."""
+        content = bytearray()
+        if length != 0:
+            for piece in self._pieces(path, _range(offset, length)):
+                content += piece
+        return bytes(content)
+
+    def download(self, path: str, local_path: str | PathLike[str], timeout: float = TRANSFER_TIMEOUT_S) -> int:
+        """Copies a file to this machine, of any size in little memory; its length in bytes. It is there whole or not at all."""
+        size = 0
+        with whole_file(local_path) as local:
+            for piece in self._pieces(path, None, timeout):
+                size += local.write(piece)
+        return size
+
+    def write(
+        self,
+        path: str,
+        source: Source,
+        *,
+        mode: str | None = None,
+        user: str | None = None,
+        group: str | None = None,
+        must_be_new: bool = False,
+        timeout: float = TRANSFER_TIMEOUT_S,
+    ) -> WrittenFile:
+        """Writes bytes, or a file of this machine, of any size in little memory. It appears whole or not at all; the
+        directories above it are made. `mode` such as "0644". With `must_be_new` a file that is there raises ConflictError.
+        """
+        params = _given(path=path, mode=mode, user=user, group=group, must_be_new="true" if must_be_new else None)
+        headers = {"content-type": "application/octet-stream"}
+        opens = opener(source)
+        call = Call("PUT", self._path(), timeout, params=params, open_file=opens, headers=headers)
+        return WrittenFile(self._transport.call(call))
+
+    def stat(self, path: str, follow: bool = False) -> FileInfo:
+        """What is known of a file; with `follow` of what a symbolic link points to."""
+        params = _given(path=path, follow="true" if follow else None)
+        return FileInfo(self._call("GET", "/stat", params=params))
+
+    def exists(self, path: str) -> bool:
+        """Whether there is something at a path."""
+        try:
+            self.stat(path)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def list(self, path: str = ".") -> builtins.list[FileInfo]:
+        """What is in a directory, sorted by name."""
+        entries: builtins.list[FileInfo] = []
+        while True:
+            after = entries[-1].name if entries else None
+            page = self._call("GET", "/list", params=_given(path=path, limit=PAGE_LENGTH, after=after))
+            entries += [FileInfo(entry) for entry in page["entries"]]
+            if not page["has_more"]:
+                return entries
+            if entries[-1].raw_name is not None:
+                raise UnsupportedOperationError(
+                    f"{path} has more than {len(entries)} names, and behind {entries[-1].name!r}, no UTF-8, none can be asked for.",
+                    next="List the directory with execute().",
+                )
+
+    def mkdir(self, path: str, parents: bool = True, mode: str | None = None) -> FileInfo:
+        """Makes a directory; with `parents` those above it too, and one that is there already will do."""
+        return FileInfo(self._call("POST", "/mkdir", json=_given(path=path, parents=parents, mode=mode)))
+
+    def move(self, path: str, to: str, overwrite: bool = False) -> FileInfo:
+        """Moves or renames a file or directory. Without `overwrite` something that is there raises ConflictError."""
+        body = {"from": path, "to": to, "overwrite": overwrite}
+        return FileInfo(self._call("POST", "/move", json=body))
+
+    def change(
+        self, path: str, mode: str | None = None, user: str | None = None, group: str | None = None
+    ) -> FileInfo:
+        """Changes a file's mode, such as "0644", or its owner."""
+        body = _given(mode=mode, user=user, group=group)
+        return FileInfo(self._call("PATCH", "", params={"path": path}, json=body))
+
+    def remove(self, path: str, recursive: bool = False) -> int:
+        """Removes a file, or with `recursive` a directory with all in it; how many things that were."""
+        params = _given(path=path, recursive="true" if recursive else None)
+        answer = self._call("DELETE", "", params=params)
+        return int(answer["removed"])
+
+    def _pieces(
+        self, path: str, headers: Mapping[str, str] | None, timeout_s: float = TRANSFER_TIMEOUT_S
+    ) -> Iterator[bytes]:
+        call = Call("GET", self._path(), timeout_s, params={"path": path}, headers=headers)
+        for piece in self._transport.pieces(call):
+            yield piece
+
+    def _call(
+        self, method: str, action: str, params: Mapping[str, Any] | None = None, json: Mapping[str, Any] | None = None
+    ) -> Any:
+        call = Call(method, f"{self._path()}{action}", self._timeout_s, params=params, json=json)
+        return self._transport.call(call)
+
+    def _path(self) -> str:
+        return f"/v1/vms/{segment(self._vm_id())}/files"
+
+
+def _given(**fields: Any) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _range(offset: int, length: int | None) -> Mapping[str, str] | None:
+    if offset == 0 and length is None:
+        return None
+    return {"range": f"bytes={offset}-{'' if length is None else offset + length - 1}"}

@@ -1,0 +1,8 @@
+import type { CallOptions } from "./transport.ts";
+
+export interface ExecuteOptions extends CallOptions {
+  /** Without it: Python if the code compiles, else Bash. */
+  readonly language?: "python" | "bash";
+  /** Seconds the code may take, 1..600, by default 60. At the limit the answer has `timedOut` and exit code 124. */
+  readonly timeoutS?: number;
+}

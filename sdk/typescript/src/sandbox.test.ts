@@ -1,0 +1,130 @@
+import { expect, test } from "vitest";
+import { InstaVm, Sandbox, isInstaVmError, isNotFound, isRetryable } from "./index.ts";
+import { ScriptedServer, sendError, sendJson } from "./testing/scripted-server.ts";
+import type { Answerer } from "./testing/scripted-server.ts";
+
+const sessionId = "0b5c6a0e-3f63-4d9b-8c43-0c7a3f5e2a11";
+const vmId = "abcdefghij0123456789";
+const session = {
+  id: sessionId,
+  session_id: sessionId,
+  vm_id: vmId,
+  status: "active",
+  created_at: "2026-01-02T03:04:05Z",
+  expires_at: "2026-01-02T03:09:05Z",
+};
+const executed = {
+  session_id: sessionId,
+  vm_id: vmId,
+  language: "bash",
+  success: true,
+  exit_code: 0,
+  timed_out: false,
+  truncated: false,
+  context_lost: false,
+  out_of_memory: false,
+  execution_time: 0.1,
+  cpu_time: 0.1,
+  vm_start: null,
+  vm_ready_ms: null,
+  stdout: "42\n",
+  stderr: "",
+  output: "42\n",
+  results: [],
+  error: null,
+};
+
+const answers: Answerer = ({ path }, response) => {
+  if (path === "/v1/sessions/session") sendJson(response, { ...session, start: "pool", ready_ms: 9 });
+  else if (path === "/kill")
+    sendJson(response, { message: "Killed.", session_id: sessionId, vm_id: vmId, status: "killed" });
+  else sendJson(response, executed);
+};
+
+test("a sandbox lives from its creation to the end of its block", async () => {
+  await using server = await ScriptedServer.start(answers);
+  {
+    await using sandbox = await Sandbox.create({ baseUrl: server.baseUrl, apiKey: "key", memoryMib: 256 });
+    expect(await sandbox.run("print(42)")).toMatchObject({ stdout: "42\n", success: true });
+    expect(await sandbox.commands.run("echo 42")).toMatchObject({ exitCode: 0 });
+  }
+  expect(server.received.map(({ path }) => path)).toEqual(["/v1/sessions/session", "/execute", "/execute", "/kill"]);
+  expect(new TextDecoder().decode(server.received[2]?.body)).toContain('"language":"bash"');
+});
+
+test("a sandbox that has ended by itself is closed without an error", async () => {
+  await using server = await ScriptedServer.start((received, response) => {
+    if (received.path === "/kill") sendError(response, 404, "session_not_found");
+    else answers(received, response);
+  });
+  const sandbox = await Sandbox.create({ baseUrl: server.baseUrl, apiKey: "key" });
+  await expect(sandbox.close()).resolves.toBeUndefined();
+});
+
+test("errors are told apart by their code", async () => {
+  await using server = await ScriptedServer.start((_, response) => {
+    sendError(response, 404, "session_not_found");
+  });
+  const error: unknown = await Sandbox.connect(sessionId, { baseUrl: server.baseUrl, apiKey: "key" }).catch(
+    (thrown: unknown) => thrown,
+  );
+  expect(isInstaVmError(error)).toBe(true);
+  expect(isInstaVmError(error, "session_not_found", "vm_not_found")).toBe(true);
+  expect(isInstaVmError(error, "capacity")).toBe(false);
+  expect([isNotFound(error), isRetryable(error), isNotFound(new TypeError("x"))]).toEqual([true, false, false]);
+});
+
+test("code in the background is asked for until it has ended", async () => {
+  const running = {
+    task_id: "8a6e0804-2bd0-4672-b79d-d97027f9071a",
+    execution_id: "8a6e0804-2bd0-4672-b79d-d97027f9071a",
+    session_id: sessionId,
+    vm_id: vmId,
+    status: "running",
+    is_complete: false,
+    language: null,
+    exit_code: null,
+    timed_out: false,
+    truncated: false,
+    execution_time: null,
+    cpu_time: null,
+    created_at: "2026-01-02T03:04:05Z",
+    ended_at: null,
+    detail: null,
+    serialized_stdout: "",
+    serialized_stderr: "",
+  };
+  const ended = { ...running, status: "completed", is_complete: true, exit_code: 3, serialized_stdout: "out" };
+  await using server = await ScriptedServer.start((_, response) => {
+    sendJson(response, server.received.length < 4 ? running : ended);
+  });
+  const { executions } = server.client;
+  const { executionId } = await executions.start(sessionId, "sleep 1; exit 3", { language: "bash" });
+  expect(await executions.wait(executionId, { pollIntervalMs: 5 })).toMatchObject({ exitCode: 3, stdout: "out" });
+  server.received.splice(0);
+  await expect(executions.wait(executionId, { timeoutMs: 1, pollIntervalMs: 5 })).rejects.toMatchObject({
+    code: "timeout",
+  });
+});
+
+test("any operation can be done by its name, in the server's own words", async () => {
+  await using server = await ScriptedServer.start((_, response) => {
+    sendJson(response, { id: 1, name: "admin", email: null, is_verified: true, role: "admin" });
+  });
+  expect(await server.client.call("getCurrentUser")).toMatchObject({ is_verified: true });
+  expect(await server.client.currentUser()).toEqual({ id: 1, name: "admin", role: "admin" });
+});
+
+test("address and key come from the environment when nothing is said", async () => {
+  await using server = await ScriptedServer.start((_, response) => {
+    sendJson(response, []);
+  });
+  const before = { ...process.env };
+  try {
+    process.env["INSTAVM_BASE_URL"] = `${server.baseUrl}/`;
+    process.env["INSTAVM_API_KEY"] = "from-env";
+    expect(await new InstaVm().vms.list()).toEqual([]);
+  } finally {
+    process.env = before;
+  }
+});
