@@ -146,24 +146,19 @@ class AttachedOutput implements ProcessReader {
       return { done: true, value: undefined };
     }
     const { event } = output;
-    switch (event.type) {
-      case "position": {
-        const expected = this.#offset;
-        if (expected !== undefined && expected + event.droppedBytes !== event.offset) {
-          throw this.#calls.violated(
-            `output at ${event.offset} with ${event.droppedBytes} bytes lost after ${expected}`,
-          );
-        }
-        this.#offset = event.offset;
-        return { done: false, value: event };
+    if (event.type === "position") {
+      const expected = this.#offset;
+      if (expected !== undefined && expected + event.droppedBytes !== event.offset) {
+        throw this.#calls.violated(`output at ${event.offset} with ${event.droppedBytes} bytes lost after ${expected}`);
       }
-      case "stdout":
-      case "stderr":
-        if (this.#offset === undefined) throw this.#calls.violated("output of a process without its position");
-        this.#offset += event.data.length;
-        return { done: false, value: event };
-      default:
-        throw this.#calls.violated(`${event.type} in the output of a process`);
+      this.#offset = event.offset;
+      return { done: false, value: event };
     }
+    if (event.type !== "stdout" && event.type !== "stderr") {
+      throw this.#calls.violated(`${event.type} in the output of a process`);
+    }
+    if (this.#offset === undefined) throw this.#calls.violated("output of a process without its position");
+    this.#offset += event.data.length;
+    return { done: false, value: event };
   }
 }

@@ -95,12 +95,14 @@ test("of many commits of one key at once one is found, whole, and nothing else i
     const drafts = await Promise.all(Array.from({ length: 6 }, () => store.draft(key, rootfsPath)));
     await Promise.all(
       drafts.map(async ({ files }, index) => {
-        for (const path of Object.values(files)) await writeFile(path, `${round}:${index}`);
+        const { memoryPath, statePath, diskPath } = files;
+        for (const path of [memoryPath, statePath, diskPath]) await writeFile(path, `${round}:${index}`);
       }),
     );
     await Promise.all(drafts.map((draft) => draft.commit()));
     const found = await store.find(key, rootfsPath);
-    const texts = await Promise.all(Object.values(found?.files ?? {}).map((path) => readFile(path, "utf8")));
+    const paths = [found?.files.memoryPath, found?.files.statePath, found?.files.diskPath];
+    const texts = await Promise.all(paths.map((path) => readFile(path ?? "", "utf8")));
     expect(new Set(texts).size).toBe(1);
     expect(texts[0]).toMatch(new RegExp(`^${round}:`));
     expect(await readdir(join(place.path, "templates"))).toHaveLength(1);

@@ -4,9 +4,13 @@ import type { Socket } from "node:net";
 import { InstaVmError } from "@instavm/contract";
 import { errorBody } from "./error-answer.ts";
 
-interface ConnectionError extends Error {
+/** What Node says of a connection, as far as it matters here. */
+interface ConnectionError {
   readonly code?: string;
 }
+
+/** A body that stands still or comes too slowly, as Node says it of headers. */
+export const bodyIsLate: ConnectionError = { code: "ERR_HTTP_REQUEST_TIMEOUT" };
 
 /** Answers bytes that never became a request (broken HTTP, headers without end, too slow a sender), then closes. */
 export function answerBrokenRequest(error: ConnectionError, socket: Socket): void {
@@ -28,7 +32,7 @@ export function answerBrokenRequest(error: ConnectionError, socket: Socket): voi
 }
 
 function toInstaVmError(error: ConnectionError): InstaVmError {
-  if (error.code === "ERR_HTTP_REQUEST_TIMEOUT") {
+  if (error.code === bodyIsLate.code) {
     return new InstaVmError("timeout", "The request did not arrive whole in time.");
   }
   if (error.code === "HPE_HEADER_OVERFLOW") {

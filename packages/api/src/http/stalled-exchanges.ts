@@ -1,7 +1,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import type { FastifyInstance } from "fastify";
-import { answerBrokenRequest } from "./broken-request.ts";
+import { answerBrokenRequest, bodyIsLate } from "./broken-request.ts";
 
 /** Bounds of slow bodies and answers, in ms. */
 export interface StallBounds {
@@ -82,7 +82,7 @@ function check(watched: Watched, nowMs: number, { requestMs, stallMs }: StallBou
     const allowedMs = requestMs + (socket.bytesRead - watched.startBytes) / leastBytesPerMs;
     if (!standsStill && nowMs - watched.startedAtMs <= allowedMs) return true;
     if (response.headersSent) socket.destroy();
-    else answerBrokenRequest(Object.assign(new Error("late"), { code: "ERR_HTTP_REQUEST_TIMEOUT" }), socket);
+    else answerBrokenRequest(bodyIsLate, socket);
     return false;
   }
   if (!standsStill || !response.writableNeedDrain) return true;

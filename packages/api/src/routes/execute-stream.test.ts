@@ -89,7 +89,7 @@ describe("POST /execute with events", () => {
     ]);
   });
 
-  it("answers what fails before the code runs as any other call does", async () => {
+  it("answers what fails before the code runs in the way of every call", async () => {
     await using server = await startApi();
     server.executions.refusal = new InstaVmError("session_not_found", "Session x does not exist");
     const answer = await server.post("/execute", request, acceptEvents);
