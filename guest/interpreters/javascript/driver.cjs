@@ -719,7 +719,8 @@ function handle(kind, body) {
     case "X": {
       const id = body.number();
       body.byte();
-      return execute(id, body.bytes.toString());
+      // Behind signals that came before it.
+      return setImmediate(execute, id, body.bytes.toString());
     }
     case "A":
       activate(Buffer.from(body.blob()), body.pairs());
