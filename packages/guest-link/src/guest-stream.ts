@@ -101,6 +101,8 @@ export class GuestStream {
 
   /** Ends the call from this side; the agent is told. `error` is what waiters get. */
   cancel(error: Error): void {
+    // What came and was not read is lost to a reader, also when the agent has sent all of it.
+    if (!this.#queue.isEmpty) this.#failure ??= error;
     this.#queue.clear();
     if (this.#state !== "running") return;
     this.#state = "reset";
