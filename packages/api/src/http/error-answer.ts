@@ -3,7 +3,6 @@ import type { ErrorBody } from "@instavm/contract";
 import type { Log } from "@instavm/core";
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { KnownPaths } from "./known-paths.ts";
-import { lingerFor } from "./linger.ts";
 import { tooLarge } from "./too-large.ts";
 
 /** Answers every failure of the app in the contract's form, and logs those that are the server's own. */
@@ -37,7 +36,6 @@ export function sendError(error: InstaVmError, { request, reply, log }: Exchange
   report(error, { request, reply, log });
   // Fastify would close the connection behind its answer to a body that is too large.
   reply.removeHeader("connection");
-  if (!request.raw.complete) lingerFor(request.raw);
   const retryAfterS = error.retryAfterS ?? defaultRetryAfterS(error);
   if (retryAfterS !== undefined) reply.header("retry-after", String(Math.ceil(retryAfterS)));
   return reply

@@ -15,6 +15,10 @@ export interface StallBounds {
 /** A body that takes longer than `requestMs` must come at this rate on average. */
 const leastBytesPerMs = 16;
 
+/** What is left of a refused body is read and dropped for so long, and up to so many bytes. */
+const lingerMs = 10_000;
+const lingerBytes = 256 * 1024 * 1024;
+
 interface Watched {
   readonly request: IncomingMessage;
   readonly response: ServerResponse;
@@ -24,11 +28,15 @@ interface Watched {
   checkedAtMs: number;
   lastBytes: number;
   movedAtMs: number;
+  /** When the answer was seen to be out before its body was in, and what had been read of the body. */
+  refused: { readonly atMs: number; readonly bytes: number } | undefined;
 }
 
 /**
  * Closes exchanges that stand still or crawl: bodies that do not arrive, with 408 where an answer is still possible,
- * and answers that are not read. A deadline for the whole would also end long transfers.
+ * and answers that are not read. A deadline for the whole would also end long transfers. A body that goes on behind its
+ * refusal is dropped for a while before its connection is closed: closed at once it would be reset, and its sender would
+ * never see the answer.
  */
 export function closeStalledExchanges(app: FastifyInstance, bounds: StallBounds): void {
   const watched = new Set<Watched>();
@@ -52,6 +60,7 @@ export function closeStalledExchanges(app: FastifyInstance, bounds: StallBounds)
       checkedAtMs: nowMs,
       lastBytes: bytes,
       movedAtMs: nowMs,
+      refused: undefined,
     };
     watched.add(entry);
     byRequest.set(request.raw, entry);
@@ -78,6 +87,13 @@ function check(watched: Watched, nowMs: number, { requestMs, stallMs }: StallBou
   }
   watched.lastBytes = bytes;
   const standsStill = nowMs - watched.movedAtMs > stallMs;
+  if (!request.complete && response.writableFinished) {
+    watched.refused ??= { atMs: nowMs, bytes: socket.bytesRead };
+    const { refused } = watched;
+    if (nowMs - refused.atMs <= lingerMs && socket.bytesRead - refused.bytes <= lingerBytes) return true;
+    socket.destroy();
+    return false;
+  }
   if (!request.complete) {
     const allowedMs = requestMs + (socket.bytesRead - watched.startBytes) / leastBytesPerMs;
     if (!standsStill && nowMs - watched.startedAtMs <= allowedMs) return true;

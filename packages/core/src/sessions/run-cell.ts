@@ -44,6 +44,7 @@ export async function runCell(session: AgentSession, cell: Cell, bounds: CellBou
   const gate = new OutputGate(cell.take);
   const cancel = new AbortController();
   const startedAtMs = clock.monotonicMs();
+  let hasEnded = false;
   try {
     const waiting = {
       signal: joinSignals(cancel.signal, signal),
@@ -54,9 +55,11 @@ export async function runCell(session: AgentSession, cell: Cell, bounds: CellBou
     const call = session.runCode({ code, language, ...limits }, waiting);
     const reading = readCall(call, (event) => gate.pass(event));
     const ended = await endOf({ reading, gate }, limitMs, bounds);
+    hasEnded = ended !== undefined && ended !== "silent";
     return ended ?? timedOut(cell.request, clock.monotonicMs() - startedAtMs);
   } finally {
-    cancel.abort(new InstaVmError("timeout", `the code did not end within ${limitMs} ms`));
+    // Behind a call that has ended nobody waits for it.
+    if (!hasEnded) cancel.abort(new InstaVmError("timeout", `the code did not end within ${limitMs} ms`));
   }
 }
 
