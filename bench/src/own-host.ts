@@ -6,7 +6,14 @@ import { defaultShape, vmIdSchema, type VmId } from "@instavm/contract";
 import type { AgentSession, Engine, Image, Log, RunningMachine, StateFiles, VmDirectories } from "@instavm/core";
 import { GuestLink } from "@instavm/guest-link";
 import { defaultCacheDirectory, openImageStore, openVmDirectories } from "@instavm/images";
-import { createQemuEngine, ensureLauncher, findQemu, launcherBinaryPath, tscProgramPath } from "@instavm/vmm";
+import {
+  createQemuEngine,
+  ensureLauncher,
+  findQemu,
+  forkLibraryPath,
+  launcherBinaryPath,
+  tscProgramPath,
+} from "@instavm/vmm";
 import { endLauncher } from "./launcher-end.ts";
 
 const cacheDirectory = process.env["INSTAVM_CACHE_DIR"] ?? defaultCacheDirectory;
@@ -31,6 +38,7 @@ export async function openOwnHost(): Promise<OwnHost> {
     stateDir,
     binaryPath: launcherBinaryPath(),
     programs: [qemuPath],
+    forkLibraryPath: forkLibraryPath(),
     readRoots: [cacheDirectory],
     log: silent,
   });

@@ -6,7 +6,7 @@ use std::time::Duration;
 /// What `--help` prints.
 pub const USAGE: &str = "\
 instavm-launcher --state-dir DIR --socket PATH --program PATH [--program PATH]... [--read-root DIR]...
-                 [--idle-exit-s SECONDS] [--foreground]
+                 [--fork-library PATH] [--idle-exit-s SECONDS] [--foreground]
 
 Starts and reaps the VM processes of one state directory. Returns when the launcher listens in the
 background, or with one sentence on stderr when it cannot. Exit code 3: another launcher serves the directory.
@@ -14,6 +14,7 @@ background, or with one sentence on stderr when it cannot. Exit code 3: another 
   --socket PATH        where it listens (made with mode 0600)
   --program PATH       a program that a VM process may be; absolute
   --read-root DIR      files below may be cloned from or inherited read-only
+  --fork-library PATH  what makes a VM process one that can be forked; absolute
   --idle-exit-s N      exits after N s without VM and connection; 0 = never; default 60
   --foreground         stays where it was started, prints `ready` when it listens";
 
@@ -28,6 +29,8 @@ pub struct Config {
     pub programs: Vec<String>,
     /// Absolute.
     pub read_roots: Vec<PathBuf>,
+    /// Absolute.
+    pub fork_library: Option<PathBuf>,
     /// `None` = never.
     pub idle_exit: Option<Duration>,
     /// Do not move to the background.
@@ -40,7 +43,7 @@ const SOCKET_PATH_LIMIT_BYTES: usize = 107;
 impl Config {
     /// Parses the arguments after the program's name; the error is a sentence for stderr.
     pub fn parse(args: impl Iterator<Item = String>) -> Result<Self, String> {
-        let (mut state_dir, mut socket) = (None, None);
+        let (mut state_dir, mut socket, mut fork_library) = (None, None, None);
         let (mut programs, mut read_roots) = (Vec::new(), Vec::new());
         let (mut idle_exit_s, mut foreground) = (60, false);
         let mut args = args;
@@ -57,6 +60,7 @@ impl Config {
                 "--socket" => socket = Some(absolute(&option, value)?),
                 "--program" => programs.push(program(absolute(&option, value)?)?),
                 "--read-root" => read_roots.push(absolute(&option, value)?.into()),
+                "--fork-library" => fork_library = Some(absolute(&option, value)?.into()),
                 "--idle-exit-s" => idle_exit_s = seconds(&value)?,
                 _ => return Err(format!("{option} is not an option\n{USAGE}")),
             }
@@ -76,6 +80,7 @@ impl Config {
             socket: socket.into(),
             programs,
             read_roots,
+            fork_library,
             idle_exit: (idle_exit_s > 0).then(|| Duration::from_secs(idle_exit_s)),
             foreground,
         })
@@ -121,12 +126,13 @@ mod tests {
 
     #[test]
     fn a_full_command_line_is_understood() {
-        let line = "--state-dir /s --socket /s/l.sock --program /bin/a --program /bin/b --read-root /r --idle-exit-s 5 --foreground";
+        let line = "--state-dir /s --socket /s/l.sock --program /bin/a --program /bin/b --read-root /r --fork-library /f.so --idle-exit-s 5 --foreground";
         let expected = Config {
             state_dir: "/s".into(),
             socket: "/s/l.sock".into(),
             programs: vec!["/bin/a".into(), "/bin/b".into()],
             read_roots: vec!["/r".into()],
+            fork_library: Some("/f.so".into()),
             idle_exit: Some(Duration::from_secs(5)),
             foreground: true,
         };

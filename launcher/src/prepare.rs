@@ -1,11 +1,14 @@
-//! What a start does before its process exists: copies made, files opened. Can take long; runs on a worker.
+//! What a start does before its process exists: copies and sockets made, files opened. Can take long; runs on a worker.
 
 use crate::clone_file::clone_file;
+use crate::listen::{listen_in, FORK_SOCKET_NAME};
+use crate::made_files::MadeFiles;
 use crate::refusal::Refusal;
 use crate::roots::Roots;
-use crate::validate::StartPlan;
-use rustix::fs::{fstat, ftruncate, openat, unlinkat, AtFlags, Mode, OFlags};
+use crate::validate::{ListenerPlan, StartPlan, FORK_FD};
+use rustix::fs::{fstat, ftruncate, openat, Mode, OFlags};
 use rustix::io::{fcntl_dupfd_cloexec, Errno};
+use rustix::net::SocketType;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Where a VM process's stdout and stderr go, in its directory.
@@ -13,35 +16,32 @@ pub const LOG_NAME: &str = "vm.log";
 /// A guest that can make its VM process talk must not fill the disk.
 const LOG_LIMIT_BYTES: i64 = 1024 * 1024;
 
-/// A start that only lacks its process. Dropped, it removes the copies that it made.
+/// A start that only lacks its process. Dropped, it removes the files that it made.
 pub struct Prepared {
     /// As it was asked for.
     pub plan: StartPlan,
-    /// The VM's directory.
-    pub directory: OwnedFd,
+    /// The VM's directory, and what was made there.
+    pub made: MadeFiles,
     /// Number in the VM process and the open file, whose own number here is above 63.
     pub inherited: Vec<(i32, OwnedFd)>,
     /// For stdout and stderr.
     pub log: OwnedFd,
-    copies: Vec<String>,
 }
 
 impl Prepared {
     /// Makes the copies and opens the files of a plan; on failure nothing is left behind.
     pub fn make(plan: StartPlan, roots: &Roots) -> Result<Self, Refusal> {
         let directory = roots.open_vm_directory(&plan.vm_id)?;
-        let log = open_log(directory.as_fd(), OFlags::CREATE)
-            .map_err(|error| Refusal::os(LOG_NAME, error))?;
+        let log = open_new_log(directory.as_fd())?;
         let mut prepared = Self {
             plan,
-            directory,
+            made: MadeFiles::new(directory),
             inherited: Vec::new(),
             log,
-            copies: Vec::new(),
         };
         for (from, to_name) in std::mem::take(&mut prepared.plan.clones) {
             let source = roots.open_file(&from, false)?;
-            prepared.copy(&source, to_name)?;
+            prepared.copy(&source, &to_name)?;
         }
         for file in &prepared.plan.inherited {
             let opened = roots.open_file(&file.path, file.writable)?;
@@ -49,31 +49,32 @@ impl Prepared {
                 .map_err(|error| Refusal::os(&file.path, error))?;
             prepared.inherited.push((file.fd, above));
         }
+        for ListenerPlan { fd, name } in std::mem::take(&mut prepared.plan.listeners) {
+            prepared.listen(fd, &name, SocketType::STREAM)?;
+        }
+        if prepared.plan.forkable {
+            prepared.listen(FORK_FD, FORK_SOCKET_NAME, SocketType::SEQPACKET)?;
+        }
         Ok(prepared)
     }
 
-    /// The process runs: its files stay.
-    pub fn keep_copies(&mut self) {
-        self.copies.clear();
+    fn copy(&mut self, source: &OwnedFd, to_name: &str) -> Result<(), Refusal> {
+        let refusal = |error| Refusal::os(to_name, error);
+        let target = self.made.create(to_name).map_err(refusal)?;
+        clone_file(source.as_fd(), target.as_fd()).map_err(refusal)
     }
 
-    fn copy(&mut self, source: &OwnedFd, to_name: String) -> Result<(), Refusal> {
-        let flags =
-            OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let refusal = |error| Refusal::os(&to_name, error);
-        let target =
-            openat(&self.directory, &to_name, flags, Mode::RUSR | Mode::WUSR).map_err(refusal)?;
-        self.copies.push(to_name.clone());
-        clone_file(source.as_fd(), target.as_fd()).map_err(refusal)
+    fn listen(&mut self, fd: i32, name: &str, kind: SocketType) -> Result<(), Refusal> {
+        let socket = listen_in(self.made.directory(), name, kind)?;
+        self.made.note(name);
+        self.inherited.push((fd, socket));
+        Ok(())
     }
 }
 
-impl Drop for Prepared {
-    fn drop(&mut self) {
-        for name in &self.copies {
-            let _ = unlinkat(&self.directory, name, AtFlags::empty());
-        }
-    }
+/// The log of a VM that is about to start.
+pub fn open_new_log(directory: BorrowedFd<'_>) -> Result<OwnedFd, Refusal> {
+    open_log(directory, OFlags::CREATE).map_err(|error| Refusal::os(LOG_NAME, error))
 }
 
 fn open_log(directory: BorrowedFd<'_>, how: OFlags) -> Result<OwnedFd, Errno> {

@@ -23,13 +23,7 @@ pub struct ProcessName {
 impl ProcessName {
     /// Asks the kernel; an error when there is no such process.
     pub fn of(pid: i32) -> io::Result<Self> {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-        // The second field, the program's name, is the only one that can hold spaces and brackets.
-        let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-        let field = after_name
-            .split_ascii_whitespace()
-            .nth(22 - 3)
-            .and_then(|field| field.parse().ok());
+        let field = stat_field(pid, 22)?;
         match field {
             Some(start_time_ticks) => Ok(Self {
                 pid,
@@ -40,6 +34,20 @@ impl ProcessName {
             ))),
         }
     }
+}
+
+/// The process's parent; `None` when there is no such process.
+pub fn parent_of(pid: i32) -> Option<u32> {
+    stat_field(pid, 4).ok()??.try_into().ok()
+}
+
+/// A number of /proc/<pid>/stat, counted as in proc(5), after the second.
+fn stat_field(pid: i32, number: usize) -> io::Result<Option<u64>> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The second field, the program's name, is the only one that can hold spaces and brackets.
+    let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let field = after_name.split_ascii_whitespace().nth(number - 3);
+    Ok(field.and_then(|field| field.parse().ok()))
 }
 
 /// Which boot of the machine this is: pids and start times count from there.

@@ -33,6 +33,15 @@ impl Running {
             adopted: false,
         }
     }
+
+    /// A process whose parent is not this launcher.
+    pub fn adopted(name: ProcessName, pidfd: OwnedFd) -> Self {
+        Self {
+            name,
+            pidfd,
+            adopted: true,
+        }
+    }
 }
 
 enum Phase {
@@ -174,6 +183,11 @@ impl Processes {
             Some(Phase::Running(running)) => Ok(running),
             _ => Err(not_found(vm_id)),
         }
+    }
+
+    /// The process that runs.
+    pub fn name_of(&self, vm_id: &VmId) -> Result<ProcessName, Refusal> {
+        Ok(self.running(vm_id)?.name)
     }
 
     /// Signals the process itself: a pidfd never means another one.

@@ -2,25 +2,28 @@
 
 use crate::config::Config;
 use crate::connection::{Connection, Gone};
+use crate::fork::plan::ForkPlan;
+use crate::fork::{Forked, Parent};
 use crate::log::Log;
 use crate::prepare::{bound_log, Prepared};
-use crate::process_file::{self, ProcessName};
+use crate::process_file::{self, parent_of, ProcessName};
 use crate::processes::{Processes, Running};
 use crate::proto::{self, ended::How, request, response, Request, Response};
 use crate::refusal::Refusal;
 use crate::roots::Roots;
-use crate::spawn::spawn;
+use crate::spawn::{set_session_priority, spawn};
 use crate::validate::{parse_priority, parse_signal, StartPlan, VmId};
-use crate::worker::{Outcome, Workers};
+use crate::worker::{Outcome, Ready, Work, Workers};
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::net::sockopt::socket_peercred;
 use rustix::process::{
-    geteuid, kill_process, pidfd_open, wait, Pid, PidfdFlags, Signal, WaitOptions, WaitStatus,
+    geteuid, kill_process, pidfd_open, setpriority_pgrp, wait, Pid, PidfdFlags, Signal,
+    WaitOptions, WaitStatus,
 };
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -47,7 +50,7 @@ pub struct Server {
     last_round: Instant,
 }
 
-enum Ready {
+enum Wake {
     Client,
     Outcome,
     Connection(u64),
@@ -82,10 +85,10 @@ impl Server {
         while !self.is_over() {
             for ready in self.wait()? {
                 match ready {
-                    Ready::Client => self.accept(),
-                    Ready::Outcome => self.finish_starts(),
-                    Ready::Connection(id) => self.serve(id),
-                    Ready::Process(vm_id) => {
+                    Wake::Client => self.accept(),
+                    Wake::Outcome => self.finish(),
+                    Wake::Connection(id) => self.serve(id),
+                    Wake::Process(vm_id) => {
                         let ended = self.processes.adopted_ended(vm_id);
                         self.announce(ended);
                     }
@@ -107,11 +110,11 @@ impl Server {
             .is_some_and(|limit| self.idle_since.elapsed() >= limit)
     }
 
-    fn wait(&self) -> io::Result<Vec<Ready>> {
+    fn wait(&self) -> io::Result<Vec<Wake>> {
         let mut fds = vec![
-            (Ready::Client, PollFd::new(&self.listener, PollFlags::IN)),
+            (Wake::Client, PollFd::new(&self.listener, PollFlags::IN)),
             (
-                Ready::Outcome,
+                Wake::Outcome,
                 PollFd::from_borrowed_fd(self.workers.as_fd(), PollFlags::IN),
             ),
         ];
@@ -122,17 +125,17 @@ impl Server {
                 PollFlags::empty()
             };
             fds.push((
-                Ready::Connection(*id),
+                Wake::Connection(*id),
                 PollFd::from_borrowed_fd(connection.as_fd(), PollFlags::IN | write),
             ));
         }
         for (vm_id, pidfd) in self.processes.watched() {
             fds.push((
-                Ready::Process(vm_id.clone()),
+                Wake::Process(vm_id.clone()),
                 PollFd::from_borrowed_fd(pidfd, PollFlags::IN),
             ));
         }
-        let (names, mut fds): (Vec<Ready>, Vec<PollFd<'_>>) = fds.into_iter().unzip();
+        let (names, mut fds): (Vec<Wake>, Vec<PollFd<'_>>) = fds.into_iter().unzip();
         let timeout = self.config.idle_exit.map_or(ROUND, |limit| {
             // A millisecond more, or the last wait would end a moment too early again and again.
             ROUND.min(limit.saturating_sub(self.idle_since.elapsed()) + Duration::from_millis(1))
@@ -210,10 +213,14 @@ impl Server {
             _ if !is_greeted => return Err(Gone("its first request was no Hello".into())),
             Some(request::Request::Start(start)) => {
                 match self.begin_start(connection_id, id, start) {
-                    Ok(()) => return Ok(()), // `finish_starts` answers
+                    Ok(()) => return Ok(()), // `finish` answers
                     Err(refusal) => Err(refusal),
                 }
             }
+            Some(request::Request::Fork(fork)) => match self.begin_fork(connection_id, id, fork) {
+                Ok(()) => return Ok(()), // `finish` answers
+                Err(refusal) => Err(refusal),
+            },
             Some(request::Request::Signal(signal)) => parse_signal(signal.signal)
                 .and_then(|number| self.processes.signal(&VmId::parse(&signal.vm_id)?, number))
                 .map(|()| done()),
@@ -274,6 +281,8 @@ impl Server {
             read_roots: (self.config.read_roots.iter())
                 .map(|root| root.to_string_lossy().into_owned())
                 .collect(),
+            fork_library: (self.config.fork_library.as_deref())
+                .map_or_else(String::new, |path| path.to_string_lossy().into_owned()),
         }))
     }
 
@@ -284,23 +293,48 @@ impl Server {
         start: proto::Start,
     ) -> Result<(), Refusal> {
         let plan = StartPlan::parse(start, &self.config.programs)?;
+        if plan.forkable && self.config.fork_library.is_none() {
+            return Err(Refusal::invalid(
+                "forkable: this launcher has no fork library",
+            ));
+        }
+        self.reserve(&plan.vm_id)?;
+        self.workers.begin(connection, request, Work::Start(plan));
+        Ok(())
+    }
+
+    fn begin_fork(
+        &mut self,
+        connection: u64,
+        request: u64,
+        fork: proto::Fork,
+    ) -> Result<(), Refusal> {
+        let plan = ForkPlan::parse(fork)?;
+        let parent = Parent {
+            name: self.processes.name_of(&plan.parent)?,
+        };
+        self.reserve(&plan.vm_id)?;
+        self.workers
+            .begin(connection, request, Work::Fork(plan, parent));
+        Ok(())
+    }
+
+    fn reserve(&mut self, vm_id: &VmId) -> Result<(), Refusal> {
         if self.processes.starting_count() >= STARTING_LIMIT {
             return Err(Refusal::new(
                 proto::ErrorCode::Os,
                 format!("{STARTING_LIMIT} starts are under way already"),
             ));
         }
-        self.processes.begin(&plan.vm_id)?;
-        self.workers.prepare(connection, request, plan);
-        Ok(())
+        self.processes.begin(vm_id)
     }
 
-    fn finish_starts(&mut self) {
+    fn finish(&mut self) {
         for Outcome {
             connection,
             request,
             vm_id,
-            prepared,
+            ready,
         } in self.workers.finished()
         {
             if !self.connections.contains_key(&connection) {
@@ -310,32 +344,53 @@ impl Server {
                 ));
                 continue;
             }
-            let launched = prepared.and_then(|mut prepared| launch(&mut prepared));
-            let answer = match launched {
-                Ok((name, running)) => {
-                    self.processes.started(vm_id, running);
-                    let pid = u32::try_from(name.pid).unwrap_or(0);
-                    Ok(response::Response::Started(proto::Started {
-                        pid,
-                        start_time_ticks: name.start_time_ticks,
-                    }))
-                }
-                Err(refusal) => {
+            let answer = ready.and_then(|ready| self.launch(ready, &vm_id));
+            let answer = answer
+                .map(response::Response::Started)
+                .inspect_err(|refusal| {
                     self.processes.abandon(&vm_id);
                     self.log
                         .line(format_args!("start of VM {vm_id} failed: {refusal}"));
-                    Err(refusal)
-                }
-            };
+                });
             if let Err(Gone(why)) = self.respond(connection, request, answer) {
                 self.disconnect(connection, &why);
             }
         }
     }
 
+    /// From ready to running.
+    fn launch(&mut self, ready: Ready, vm_id: &VmId) -> Result<proto::Started, Refusal> {
+        let (name, running, pause) = match ready {
+            Ready::Start(mut prepared) => {
+                let (name, running) = spawn_and_register(&mut prepared, &self.config)?;
+                (name, running, Duration::ZERO)
+            }
+            Ready::Fork(forked) => {
+                let pause = forked.pause;
+                let (name, running) = register_fork(&forked)?;
+                if let Some(answer) = forked.go()? {
+                    self.workers.await_answer(answer);
+                }
+                (name, running, pause)
+            }
+        };
+        self.processes.started(vm_id.clone(), running);
+        Ok(proto::Started {
+            pid: u32::try_from(name.pid).unwrap_or(0),
+            start_time_ticks: name.start_time_ticks,
+            pause_us: u64::try_from(pause.as_micros()).unwrap_or(u64::MAX),
+        })
+    }
+
     fn reap(&mut self) {
         while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
-            let ended = how(status).and_then(|how| self.processes.child_ended(pid, how));
+            let Some(how) = how(status) else { continue };
+            let ended = self.processes.child_ended(pid, how);
+            if ended.is_none() {
+                // A fork that was given up, or is not registered yet.
+                let pid = pid.as_raw_nonzero();
+                self.log.line(format_args!("process {pid} ended: {how:?}"));
+            }
             self.announce(ended);
         }
     }
@@ -389,22 +444,55 @@ fn done() -> response::Response {
 }
 
 /// From prepared to running, known on disk. A process that cannot be registered does not stay.
-fn launch(prepared: &mut Prepared) -> Result<(ProcessName, Running), Refusal> {
-    let pid = spawn(prepared)?;
-    register(pid, prepared).inspect_err(|_| {
+fn spawn_and_register(
+    prepared: &mut Prepared,
+    config: &Config,
+) -> Result<(ProcessName, Running), Refusal> {
+    let pid = spawn(prepared, config.fork_library.as_deref())?;
+    let registered = register(pid, prepared.made.directory(), &prepared.plan.program);
+    let (name, pidfd) = registered.inspect_err(|_| {
         // Not reaped yet, so the pid is still its own.
         let _ = kill_process(pid, Signal::KILL);
-    })
+    })?;
+    prepared.made.keep();
+    Ok((name, Running::child(name, pidfd)))
 }
 
-fn register(pid: Pid, prepared: &mut Prepared) -> Result<(ProcessName, Running), Refusal> {
+/// A copy that is known on disk may go. Its parent's parent is its own: another launcher's child when that one made the parent.
+fn register_fork(forked: &Forked) -> Result<(ProcessName, Running), Refusal> {
+    let named = || Refusal::invalid(format!("the fork's pid is {}", forked.pid));
+    let pid = Pid::from_raw(forked.pid)
+        .filter(|pid| !pid.is_init())
+        .ok_or_else(named)?;
+    let is_own = parent_of(forked.pid) == Some(std::process::id());
+    let (name, pidfd) = register(pid, forked.made.directory(), FORKED_PROGRAM)?;
+    let _ = setpriority_pgrp(Some(pid), forked.priority);
+    if forked.priority != 0 {
+        set_session_priority(pid, forked.priority);
+    }
+    Ok((
+        name,
+        if is_own {
+            Running::child(name, pidfd)
+        } else {
+            Running::adopted(name, pidfd)
+        },
+    ))
+}
+
+/// In `process.json`, where a started process has its program.
+const FORKED_PROGRAM: &str = "fork";
+
+fn register(
+    pid: Pid,
+    directory: BorrowedFd<'_>,
+    program: &str,
+) -> Result<(ProcessName, OwnedFd), Refusal> {
     let failed = |error: io::Error| Refusal::os("the new process could not be registered", error);
     let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(|error| failed(error.into()))?;
     let name = ProcessName::of(pid.as_raw_nonzero().get()).map_err(failed)?;
-    process_file::write(prepared.directory.as_fd(), name, &prepared.plan.program)
-        .map_err(failed)?;
-    prepared.keep_copies();
-    Ok((name, Running::child(name, pidfd)))
+    process_file::write(directory, name, program).map_err(failed)?;
+    Ok((name, pidfd))
 }
 
 fn how(status: WaitStatus) -> Option<How> {

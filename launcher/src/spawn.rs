@@ -2,12 +2,14 @@
 
 use crate::prepare::Prepared;
 use crate::refusal::Refusal;
-use crate::validate::INHERITED_FDS;
+use crate::validate::{FORK_FD, INHERITED_FDS};
+use instavm_fork_protocol::LISTENER_VARIABLE;
 use rustix::process::{fchdir, setpriority_process, setsid, Pid};
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// The launcher's own descriptors start here.
@@ -32,16 +34,25 @@ pub fn own_the_descriptors() -> io::Result<()> {
     }
 }
 
-/// Starts the process of a prepared VM: own session, null stdin, empty environment, nothing open but what it is given.
-pub fn spawn(prepared: &mut Prepared) -> Result<Pid, Refusal> {
+/// Starts the process of a prepared VM: own session, null stdin, an environment
+/// that holds at most the fork library, nothing open but what it is given.
+pub fn spawn(prepared: &mut Prepared, fork_library: Option<&Path>) -> Result<Pid, Refusal> {
     let plan = &prepared.plan;
     let failed = |error| Refusal::os(&format!("start of {}", plan.program), error);
     let log = |log: &OwnedFd| log.try_clone().map_err(failed);
-    let directory = prepared.directory.try_clone().map_err(failed)?;
+    let directory = prepared
+        .made
+        .directory()
+        .try_clone_to_owned()
+        .map_err(failed)?;
     let inherited = std::mem::take(&mut prepared.inherited);
     let priority = plan.priority;
     let mut command = Command::new(&plan.program);
     command.args(&plan.args).env_clear().stdin(Stdio::null());
+    if let Some(library) = fork_library.filter(|_| plan.forkable) {
+        command.env("LD_PRELOAD", library);
+        command.env(LISTENER_VARIABLE, FORK_FD.to_string());
+    }
     command
         .stdout(log(&prepared.log)?)
         .stderr(log(&prepared.log)?);

@@ -51,16 +51,29 @@ pub struct StartPlan {
     pub args: Vec<String>,
     /// Source path and plain file name.
     pub clones: Vec<(String, String)>,
-    /// Distinct numbers from 3 to 63.
+    /// Distinct numbers from 3 to 62.
     pub inherited: Vec<InheritedPlan>,
     /// -20..=19
     pub priority: i32,
+    /// Sockets that it finds listening.
+    pub listeners: Vec<ListenerPlan>,
+    /// Whether it can be forked.
+    pub forkable: bool,
+}
+
+/// A socket in the VM's directory.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ListenerPlan {
+    /// Its number in the VM process: 3 to 62.
+    pub fd: i32,
+    /// A plain file name.
+    pub name: String,
 }
 
 /// A file that the VM process finds open.
 #[derive(Debug, PartialEq, Eq)]
 pub struct InheritedPlan {
-    /// Its number there: 3 to 63.
+    /// Its number there: 3 to 62.
     pub fd: i32,
     /// Where it is.
     pub path: String,
@@ -70,12 +83,18 @@ pub struct InheritedPlan {
 
 /// Numbers that a VM process may inherit. The launcher keeps all of them occupied, see `spawn`.
 pub const INHERITED_FDS: std::ops::RangeInclusive<i32> = 3..=63;
+/// Where the fork library of a VM process listens.
+pub const FORK_FD: i32 = *INHERITED_FDS.end();
 
 const ARGS_LIMIT: usize = 512;
 const ARGS_LIMIT_BYTES: usize = 128 * 1024;
 const CLONES_LIMIT: usize = 16;
 /// Files in a VM's directory that are the launcher's own.
-const RESERVED_NAMES: [&str; 2] = [crate::process_file::NAME, crate::prepare::LOG_NAME];
+const RESERVED_NAMES: [&str; 3] = [
+    crate::process_file::NAME,
+    crate::prepare::LOG_NAME,
+    crate::listen::FORK_SOCKET_NAME,
+];
 
 impl StartPlan {
     /// Checks all that can be checked without touching the filesystem.
@@ -94,6 +113,10 @@ impl StartPlan {
                 start.clones.len()
             )));
         }
+        let inherited = parse_inherited(start.inherited)?;
+        let listeners = parse_listeners(start.listeners)?;
+        let numbers = inherited.iter().map(|file| file.fd);
+        all_differ(numbers.chain(listeners.iter().map(|listener| listener.fd)))?;
         Ok(Self {
             vm_id,
             program: start.program,
@@ -103,8 +126,10 @@ impl StartPlan {
                 .into_iter()
                 .map(parse_clone)
                 .collect::<Result<_, _>>()?,
-            inherited: parse_inherited(start.inherited)?,
+            inherited,
             priority: parse_priority(start.priority)?,
+            listeners,
+            forkable: start.forkable,
         })
     }
 }
@@ -124,46 +149,69 @@ fn check_args(args: &[String]) -> Result<(), Refusal> {
 }
 
 fn parse_clone(clone: proto::FileClone) -> Result<(String, String), Refusal> {
-    let name = clone.to_name;
+    check_file_name("to_name", &clone.to_name)?;
+    Ok((clone.from, clone.to_name))
+}
+
+/// Refuses what is not a plain name, and the launcher's own files.
+pub fn check_file_name(field: &str, name: &str) -> Result<(), Refusal> {
     let letters_are_good = name
         .bytes()
         .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'));
     if !(1..=64).contains(&name.len()) || !letters_are_good || name.starts_with('.') {
-        let name = shortened(&name);
+        let name = shortened(name);
         return Err(Refusal::invalid(format!(
-            "to_name {name:?}: expected 1 to 64 of A-Z a-z 0-9 . _ -, the first not a dot"
+            "{field} {name:?}: expected 1 to 64 of A-Z a-z 0-9 . _ -, the first not a dot"
         )));
     }
-    if RESERVED_NAMES.contains(&name.as_str()) {
+    if RESERVED_NAMES.contains(&name) {
         return Err(Refusal::invalid(format!(
-            "to_name {name:?} is the launcher's own file"
+            "{field} {name:?} is the launcher's own file"
         )));
     }
-    Ok((clone.from, name))
+    Ok(())
 }
 
 fn parse_inherited(files: Vec<proto::InheritedFile>) -> Result<Vec<InheritedPlan>, Refusal> {
-    let mut taken = HashSet::new();
-    let mut plans = Vec::new();
-    for file in files {
-        let fd = i32::try_from(file.fd)
-            .ok()
-            .filter(|fd| INHERITED_FDS.contains(fd));
-        let fd = fd.ok_or_else(|| {
-            Refusal::invalid(format!("inherited fd {}: expected 3 to 63", file.fd))
-        })?;
-        if !taken.insert(fd) {
-            return Err(Refusal::invalid(format!(
-                "inherited fd {fd} is given twice"
-            )));
-        }
-        plans.push(InheritedPlan {
-            fd,
+    let plan = |file: proto::InheritedFile| {
+        Ok(InheritedPlan {
+            fd: inherited_number(file.fd)?,
             path: file.path,
             writable: file.writable,
-        });
-    }
+        })
+    };
+    files.into_iter().map(plan).collect()
+}
+
+/// Sockets of a start or a fork, each with a number of its own.
+pub fn parse_listeners(listeners: Vec<proto::Listener>) -> Result<Vec<ListenerPlan>, Refusal> {
+    let plan = |listener: proto::Listener| {
+        check_file_name("listener", &listener.name)?;
+        Ok(ListenerPlan {
+            fd: inherited_number(listener.fd)?,
+            name: listener.name,
+        })
+    };
+    let plans: Vec<_> = listeners.into_iter().map(plan).collect::<Result<_, _>>()?;
+    all_differ(plans.iter().map(|listener| listener.fd))?;
     Ok(plans)
+}
+
+fn inherited_number(fd: u32) -> Result<i32, Refusal> {
+    i32::try_from(fd)
+        .ok()
+        .filter(|fd| INHERITED_FDS.contains(fd) && *fd != FORK_FD)
+        .ok_or_else(|| Refusal::invalid(format!("inherited fd {fd}: expected 3 to 62")))
+}
+
+fn all_differ(mut numbers: impl Iterator<Item = i32>) -> Result<(), Refusal> {
+    let mut taken = HashSet::new();
+    match numbers.find(|fd| !taken.insert(*fd)) {
+        Some(fd) => Err(Refusal::invalid(format!(
+            "inherited fd {fd} is given twice"
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// A nice value.
@@ -189,7 +237,8 @@ pub fn parse_signal(number: u32) -> Result<Signal, Refusal> {
     }
 }
 
-fn shortened(text: &str) -> String {
+/// As much of a client's text as a sentence may hold.
+pub fn shortened(text: &str) -> String {
     text.chars().take(100).collect()
 }
 
@@ -206,6 +255,7 @@ pub fn fuzz_target(request: proto::Request) -> Result<(), Refusal> {
             .and(parse_priority(set.priority))
             .map(drop),
         Some(Request::Forget(forget)) => VmId::parse(&forget.vm_id).map(drop),
+        Some(Request::Fork(fork)) => crate::fork::plan::ForkPlan::parse(fork).map(drop),
         Some(Request::Hello(_) | Request::List(_)) | None => Ok(()),
     }
 }
@@ -302,21 +352,21 @@ mod tests {
                 inherited: vec![file(2)],
                 ..start()
             },
-            "fd 2: expected 3 to 63",
+            "fd 2: expected 3 to 62",
         );
         refused(
             Start {
                 inherited: vec![file(64)],
                 ..start()
             },
-            "fd 64: expected 3 to 63",
+            "fd 64: expected 3 to 62",
         );
         refused(
             Start {
                 inherited: vec![file(u32::MAX)],
                 ..start()
             },
-            "expected 3 to 63",
+            "expected 3 to 62",
         );
         refused(
             Start {

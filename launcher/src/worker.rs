@@ -1,5 +1,7 @@
-//! Threads that prepare starts, so that a slow copy holds up nobody else.
+//! Threads that prepare starts and make forks, so that a slow copy holds up nobody else.
 
+use crate::fork::plan::ForkPlan;
+use crate::fork::{FirstAnswer, Forked, Parent};
 use crate::prepare::Prepared;
 use crate::refusal::Refusal;
 use crate::roots::Roots;
@@ -13,13 +15,48 @@ use std::thread;
 
 const WORKERS: usize = 4;
 
-struct Job {
-    connection: u64,
-    request: u64,
-    plan: StartPlan,
+/// What a worker is given to do.
+pub enum Work {
+    /// Files for a start.
+    Start(StartPlan),
+    /// A copy of a process.
+    Fork(ForkPlan, Parent),
 }
 
-/// A start that was prepared or refused, and who waits for it.
+impl Work {
+    fn vm_id(&self) -> &VmId {
+        match self {
+            Self::Start(plan) => &plan.vm_id,
+            Self::Fork(plan, _) => &plan.vm_id,
+        }
+    }
+
+    fn run(self, roots: &Roots) -> Result<Ready, Refusal> {
+        match self {
+            Self::Start(plan) => Prepared::make(plan, roots).map(Ready::Start),
+            Self::Fork(plan, parent) => Forked::make(plan, parent, roots).map(Ready::Fork),
+        }
+    }
+}
+
+/// What it came to.
+pub enum Ready {
+    /// To be spawned.
+    Start(Prepared),
+    /// To be registered and let go.
+    Fork(Forked),
+}
+
+enum Job {
+    Begin {
+        connection: u64,
+        request: u64,
+        work: Work,
+    },
+    Await(FirstAnswer),
+}
+
+/// A start or fork that was prepared or refused, and who waits for it.
 pub struct Outcome {
     /// The client's connection.
     pub connection: u64,
@@ -27,8 +64,8 @@ pub struct Outcome {
     pub request: u64,
     /// The VM.
     pub vm_id: VmId,
-    /// What the loop spawns from.
-    pub prepared: Result<Prepared, Refusal>,
+    /// What the loop goes on with.
+    pub ready: Result<Ready, Refusal>,
 }
 
 /// The threads and the two queues between them and the loop.
@@ -50,13 +87,22 @@ impl Workers {
             let (roots, wake) = (Arc::clone(roots), Arc::clone(&wake));
             let work = move || {
                 while let Some(job) = next(&queue) {
-                    let vm_id = job.plan.vm_id.clone();
-                    let prepared = Prepared::make(job.plan, &roots);
+                    let Job::Begin {
+                        connection,
+                        request,
+                        work,
+                    } = job
+                    else {
+                        job.finish();
+                        continue;
+                    };
+                    let vm_id = work.vm_id().clone();
+                    let ready = work.run(&roots);
                     let outcome = Outcome {
-                        connection: job.connection,
-                        request: job.request,
+                        connection,
+                        request,
                         vm_id,
-                        prepared,
+                        ready,
                     };
                     if results.send(outcome).is_err() {
                         return;
@@ -77,14 +123,19 @@ impl Workers {
         })
     }
 
-    /// Queues a start. The caller bounds how many.
-    pub fn prepare(&self, connection: u64, request: u64, plan: StartPlan) {
+    /// Queues a start or a fork. The caller bounds how many.
+    pub fn begin(&self, connection: u64, request: u64, work: Work) {
         // The workers hold the other end for as long as this process lives.
-        let _ = self.jobs.send(Job {
+        let _ = self.jobs.send(Job::Begin {
             connection,
             request,
-            plan,
+            work,
         });
+    }
+
+    /// Keeps a connection open until it was answered.
+    pub fn await_answer(&self, answer: FirstAnswer) {
+        let _ = self.jobs.send(Job::Await(answer));
     }
 
     /// Readable when there are outcomes.
@@ -96,6 +147,14 @@ impl Workers {
     pub fn finished(&self) -> Vec<Outcome> {
         let _ = rustix::io::read(&self.wake, &mut [0u8; 8]);
         self.outcomes.try_iter().collect()
+    }
+}
+
+impl Job {
+    fn finish(self) {
+        if let Self::Await(answer) = self {
+            answer.wait();
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 
 readonly agent_binary="$root/target/release/instavm-agent"
 readonly launcher_binary="$root/target/release/instavm-launcher"
+readonly fork_library="$root/target/release/libinstavm_fork.so"
 readonly tsc_khz_binary="$root/target/release/instavm-tsc-khz"
 
 # rust_is_here <with clippy and rustfmt: yes | no>: a toolchain that is new enough is on the PATH.
@@ -58,7 +59,7 @@ require_rust() {
 
 rust_hash() { hash_of Cargo.toml Cargo.lock .cargo guest launcher protocol/instavm; }
 
-rust_is_fresh() { is_fresh rust "$(rust_hash)" "$agent_binary" "$launcher_binary" "$tsc_khz_binary"; }
+rust_is_fresh() { is_fresh rust "$(rust_hash)" "$agent_binary" "$launcher_binary" "$fork_library" "$tsc_khz_binary"; }
 
 build_rust() {
   local hash

@@ -44,6 +44,11 @@ export const errorTable = {
   guest_failure: { status: 502, retryable: false, next: "The message says what the guest saw." },
   disk_full: { status: 503, retryable: true, next: "Free disk space under the state directory." },
   host_setup: { status: 503, retryable: false, next: "Run `instavm doctor`: it names what is missing." },
+  not_forkable: {
+    status: 409,
+    retryable: false,
+    next: "Run `instavm doctor`: it says whether VMs can be forked here.",
+  },
   image_missing: { status: 503, retryable: false, next: "Run script/setup: it builds the base image." },
   engine_failed: { status: 503, retryable: true, next: "Run `instavm doctor`; the VM's console.log has details." },
   launcher_unreachable: {

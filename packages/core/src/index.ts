@@ -21,7 +21,7 @@ export * from "./ports/surroundings.ts";
 export * from "./ports/waiting.ts";
 export type { VmReference } from "./sessions/own-vms.ts";
 export * from "./sessions/sessions.ts";
-export { poolWarmUp, templateWarmUp, type WarmUpStep } from "./templates/warm-up-steps.ts";
+export { poolWarmUp, templateWarmUp, type WarmUpStep, zygoteWarmUp } from "./templates/warm-up-steps.ts";
 export * from "./keys/keys.ts";
 export { createKeys, type KeyParts } from "./keys/key-service.ts";
 export * from "./vm/vm-status.ts";

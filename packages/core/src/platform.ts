@@ -5,7 +5,7 @@ import { FileService } from "./files/file-service.ts";
 import type { Files } from "./files/files.ts";
 import { Host } from "./host/host.ts";
 import { type CloneParts, startClone } from "./host/start-clone.ts";
-import { fromPool, fromTemplate } from "./host/start-strategies.ts";
+import { fromPool, fromTemplate, fromZygote } from "./host/start-strategies.ts";
 import { Pool, type PoolSettings } from "./pool/pool.ts";
 import type { AgentLink } from "./ports/agent-link.ts";
 import type { Engine } from "./ports/engine.ts";
@@ -26,7 +26,7 @@ import type { TemplateSettings } from "./templates/template-builder.ts";
 import { Templates } from "./templates/templates.ts";
 import { newIdentity } from "./vm/identity.ts";
 import { warmUp } from "./templates/warm-up.ts";
-import { poolWarmUp, templateWarmUp, type WarmUpStep } from "./templates/warm-up-steps.ts";
+import { poolWarmUp, templateWarmUp, type WarmUpStep, zygoteWarmUp } from "./templates/warm-up-steps.ts";
 import { Leftovers } from "./vm/leftovers.ts";
 import type { Sandbox } from "./vm/sandbox.ts";
 import { KeyedQueue } from "./waiting/keyed-queue.ts";
@@ -34,14 +34,18 @@ import { VmService } from "./vms/vm-service.ts";
 import type { Vms } from "./vms/vms.ts";
 import { Turnstile } from "./waiting/turnstile.ts";
 import { WorkGauge } from "./waiting/work-gauge.ts";
+import { Zygotes, type ZygoteSettings } from "./zygotes/zygotes.ts";
 
 /** How the platform behaves; times in ms. */
 export interface PlatformSettings {
   readonly pool: PoolSettings & { readonly warmUp: readonly WarmUpStep[] };
   readonly templates: TemplateSettings;
   readonly sessions: SessionSettings;
+  readonly zygotes: ZygoteSettings;
   /** File clones that start at the same time; twice the host's cores is a good number. */
   readonly startsAtOnce: number;
+  /** The same for forks, each of which is a matter of milliseconds. */
+  readonly forksAtOnce: number;
   /** How long a clone's agent may take to answer. */
   readonly cloneTimeoutMs: number;
   /** How long an agent whose link broke may take to answer again. */
@@ -61,7 +65,9 @@ export const defaultSettings: PlatformSettings = {
   },
   templates: { bootTimeoutMs: 60_000, bootAttempts: 3, warmUp: templateWarmUp },
   sessions: { createTimeoutMs: 300_000, graceMs: 5_000, pingTimeoutMs: 10_000 },
+  zygotes: { memoryMib: 2048, warmUp: zygoteWarmUp, retryMs: 30_000 },
   startsAtOnce: 4,
+  forksAtOnce: 8,
   cloneTimeoutMs: 30_000,
   reconnectTimeoutMs: 10_000,
 };
@@ -140,10 +146,15 @@ function createHost(ports: PlatformPorts, settings: PlatformSettings, gauge: Wor
   const leftovers = new Leftovers(ports);
   const templates = new Templates(ports.images, { ...ports, leftovers, settings: settings.templates });
   const clone: CloneParts = { ...ports, ...settings, leftovers, queue: new KeyedQueue<VmId>() };
+  const zygotes = new Zygotes({ ...ports, clone, settings: settings.zygotes });
   const make = async (signal: AbortSignal): Promise<Sandbox> => {
     const { shape, warmUp: steps } = settings.pool;
     const template = await templates.get(shape, signal);
-    const sandbox = await startClone({ template, shape, env: {}, priority: "background" }, clone, signal);
+    const sandbox = await startClone(
+      { origin: await zygotes.origin(template, signal), shape, env: {}, priority: "background" },
+      clone,
+      signal,
+    );
     try {
       await warmUp(await sandbox.agent(signal), steps, {
         ...ports,
@@ -159,7 +170,10 @@ function createHost(ports: PlatformPorts, settings: PlatformSettings, gauge: Wor
     }
   };
   const pool = new Pool({ ...ports, make, gauge, settings: settings.pool });
-  const turnstile = new Turnstile(settings.startsAtOnce);
-  const strategies = [fromPool(pool, clone), fromTemplate({ templates, clone, turnstile })];
-  return new Host({ templates, pool, clone, strategies });
+  const strategies = [
+    fromPool(pool, clone),
+    fromZygote({ templates, zygotes, clone, turnstile: new Turnstile(settings.forksAtOnce) }),
+    fromTemplate({ templates, clone, turnstile: new Turnstile(settings.startsAtOnce) }),
+  ];
+  return new Host({ templates, pool, zygotes, clone, strategies });
 }

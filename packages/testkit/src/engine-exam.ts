@@ -1,5 +1,5 @@
 import type { VmId } from "@instavm/contract";
-import { InstaVmError } from "@instavm/contract";
+import { InstaVmError, vmIdSchema } from "@instavm/contract";
 import type { BootFiles, CloneConfig, Engine, RunningMachine, StateFiles } from "@instavm/core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 
@@ -58,6 +58,7 @@ export function examineEngine(exam: EngineExam): void {
     examineClones(desk);
     examineManyClones(desk, exam.manyClones);
     examinePauses(desk);
+    examineForks(desk);
     examineEnds(desk);
     examineAdoption(desk);
     examineFailures(desk);
@@ -243,6 +244,99 @@ function examinePauses(desk: Desk): void {
     const resumed = await (await clone.pause()).resume();
     await desk.room.guest.ready(resumed);
     expect(await desk.room.guest.get(resumed, "memory")).toBe("template");
+  });
+}
+
+function examineForks(desk: Desk): void {
+  const fork = async (
+    parent: Pick<RunningMachine, "fork">,
+  ): Promise<RunningMachine & { readonly directory: string }> => {
+    const vm = await desk.room.makeVm();
+    const { machine, pauseMs } = await parent.fork({ ...vm, priority: "normal" });
+    desk.keep(machine);
+    expect(pauseMs).toBeGreaterThan(0);
+    expect(machine).toMatchObject({ phase: "running", vmId: vm.vmId });
+    await desk.room.guest.ready(machine);
+    return { ...machine, directory: vm.directory };
+  };
+
+  test("a machine that runs is forked: the copy has its memory and disk, and each goes on for itself", async () => {
+    const { guest } = desk.room;
+    const parent = await desk.clone();
+    await guest.put(parent, "memory", "parent");
+    await guest.put(parent, "disk", "parent");
+    const child = await fork(parent);
+    expect(await remembered(desk, child)).toEqual({ memory: "parent", disk: "parent" });
+    await guest.put(child, "memory", "child");
+    await guest.put(child, "disk", "child");
+    expect(await remembered(desk, parent)).toEqual({ memory: "parent", disk: "parent" });
+    await guest.put(parent, "disk", "later");
+    expect(await remembered(desk, child)).toEqual({ memory: "child", disk: "child" });
+  });
+
+  test("a machine that stands is forked many times, and still stands", async () => {
+    const clone = await desk.clone();
+    await desk.room.guest.put(clone, "memory", "zygote");
+    const paused = await clone.pause();
+    const children = await Promise.all(Array.from({ length: 6 }, () => fork(paused)));
+    await Promise.all(children.map((child, index) => desk.room.guest.put(child, "memory", `child ${index}`)));
+    const kept = await Promise.all(children.map((child) => desk.room.guest.get(child, "memory")));
+    expect(kept).toEqual(children.map((_, index) => `child ${index}`));
+    expect(new Set(children.map(({ pid }) => pid)).size).toBe(children.length);
+    expect(await desk.room.guest.get(await fork(paused), "memory")).toBe("zygote");
+    await desk.room.guest.ready(await paused.resume());
+  });
+
+  test("a fork is forked in its turn, ten generations deep", async () => {
+    let machine: RunningMachine = await desk.clone();
+    for (let generation = 1; generation <= 10; generation += 1) {
+      machine = await fork(machine);
+      expect(await desk.room.guest.get(machine, "memory")).toBe(generation === 1 ? "template" : `${generation - 1}`);
+      await desk.room.guest.put(machine, "memory", `${generation}`);
+      await desk.room.guest.put(machine, "disk", `${generation}`);
+    }
+    expect(await remembered(desk, machine)).toEqual({ memory: "10", disk: "10" });
+  });
+
+  test("neither parent nor child notices the other's end", async () => {
+    const parent = await desk.clone();
+    const [first, second] = [await fork(parent), await fork(parent)];
+    await desk.room.killProcess(first);
+    expect(await remembered(desk, parent)).toEqual({ memory: "template", disk: "template" });
+    await parent.end();
+    expect(await remembered(desk, second)).toEqual({ memory: "template", disk: "template" });
+    expect(await second.end()).toMatchObject({ phase: "ended", reason: { kind: "signalled", signal: 9 } });
+  });
+
+  test("a fork is paused, saved and taken over like any machine", async () => {
+    const child = await fork(await desk.clone());
+    await desk.room.guest.put(child, "memory", "kept");
+    const next = await desk.room.openEngine();
+    const adopted = await next.adopt(child.vmId, child.directory);
+    expect(adopted).toMatchObject({ phase: "running", pid: child.pid, agentSocketPath: child.agentSocketPath });
+    const files = await desk.room.makeStateFiles();
+    const paused = await desk.keep(child).pause();
+    await paused.saveDeviceState(files.statePath);
+    await paused.saveDisk(files.diskPath);
+    expect(await desk.room.guest.get(await paused.resume(), "memory")).toBe("kept");
+  });
+
+  test("what cannot be forked says so, and goes on", async () => {
+    const { machine } = await desk.boot();
+    const vm = await desk.room.makeVm();
+    await expect(machine.fork({ ...vm, priority: "normal" })).rejects.toMatchObject({ code: "not_forkable" });
+    expect(await desk.engine.running()).not.toContain(vm.vmId);
+    await desk.room.guest.ready(machine);
+    await machine.end();
+  });
+
+  test("a fork whose directory is missing leaves its parent as it was", async () => {
+    const parent = await desk.clone();
+    const { vmId } = await desk.room.makeVm();
+    const absent = vmIdSchema.parse(`z${vmId.slice(1)}`);
+    const started = parent.fork({ vmId: absent, directory: "/absent", priority: "normal" });
+    await expect(started).rejects.toBeInstanceOf(InstaVmError);
+    expect(await remembered(desk, parent)).toEqual({ memory: "template", disk: "template" });
   });
 }
 

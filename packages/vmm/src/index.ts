@@ -3,7 +3,7 @@ export type { EngineCheckOptions } from "./qemu/engine-checks.ts";
 export { createQemuEngine } from "./qemu/qemu-engine.ts";
 export type { QemuEngineOptions } from "./qemu/qemu-engine.ts";
 export { tscProgramPath } from "./qemu/tsc-rate.ts";
-export { launcherBinaryPath } from "./launcher/binary-path.ts";
+export { forkLibraryPath, launcherBinaryPath } from "./launcher/binary-path.ts";
 export { launcherChecks } from "./launcher/launcher-checks.ts";
 export type { LauncherCheckOptions } from "./launcher/launcher-checks.ts";
 export { ensureLauncher } from "./launcher/launcher-client.ts";

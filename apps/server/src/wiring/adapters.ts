@@ -30,7 +30,14 @@ export async function openAdapters(settings: Settings, log: Log, signal: AbortSi
   // Before the launcher, which would stay for a while when the directory turns out to be unusable.
   const directories = await openVmDirectories({ stateDirectory: stateDir });
   const launcher = await ensureLauncher(
-    { stateDir, binaryPath: launcherBinaryPath(), programs: [qemuPath], readRoots: [cacheDirectory], log },
+    {
+      stateDir,
+      binaryPath: launcherBinaryPath(),
+      forkLibraryPath: programs.forkLibrary,
+      programs: [qemuPath],
+      readRoots: [cacheDirectory],
+      log,
+    },
     { signal },
   );
   return {

@@ -36,6 +36,7 @@ export const hostStatus: HostStatus = {
     accelerator: "tcg",
     acceleratorReason: "there is no /dev/kvm",
     fingerprint: "fake",
+    fork: { isPossible: false, reason: "nothing runs" },
   },
   pool: { size: 4, ready: 3 },
   vmCount: 2,

@@ -7,6 +7,7 @@ import type { Sandbox } from "../vm/sandbox.ts";
 import type { SandboxEnd } from "../vm/sandbox-end.ts";
 import { joinSignals } from "../waiting/deadline.ts";
 import { type Adoption, adoptVms } from "./adopt.ts";
+import type { Zygotes } from "../zygotes/zygotes.ts";
 import type { CloneParts } from "./start-clone.ts";
 import type { StartRequest, StartStrategy } from "./start-strategies.ts";
 
@@ -22,6 +23,7 @@ export interface Started {
 export interface HostParts {
   readonly templates: Templates;
   readonly pool: Pool;
+  readonly zygotes: Zygotes;
   readonly clone: CloneParts;
   /** Tried in this order. */
   readonly strategies: readonly StartStrategy[];
@@ -88,7 +90,9 @@ export class Host {
   /** Leaves the sessions' VMs running for the next server; everything else is ended. */
   async close(): Promise<void> {
     this.#closing.abort(new InstaVmError("unavailable", "the server stops; no VM is started"));
-    await Promise.all([this.#parts.pool.stop(), this.#parts.templates.close(), Promise.allSettled(this.#starting)]);
+    const { pool, templates, zygotes } = this.#parts;
+    await Promise.all([pool.stop(), templates.close(), Promise.allSettled(this.#starting)]);
+    await zygotes.close();
     await Promise.all([...this.#sandboxes.values()].map((sandbox) => sandbox.detach()));
     this.#parts.clone.leftovers.stop();
   }

@@ -1,5 +1,5 @@
-import type { Shape } from "@instavm/contract";
-import type { Engine, RunningMachine } from "../ports/engine.ts";
+import type { Shape, VmId } from "@instavm/contract";
+import type { Engine, PausedMachine, RunningMachine } from "../ports/engine.ts";
 import type { Template, VmDirectories } from "../ports/files.ts";
 import type { Chance } from "../ports/surroundings.ts";
 import { connectAgent } from "../vm/connect-agent.ts";
@@ -21,9 +21,14 @@ export interface CloneParts extends SandboxPorts {
   readonly cloneTimeoutMs: number;
 }
 
+/** What a clone is a copy of: a template's files, or a process that stands. */
+export type CloneOrigin =
+  | { readonly kind: "template"; readonly template: Template }
+  | { readonly kind: "zygote"; readonly machine: PausedMachine };
+
 /** One clone to start. */
 export interface CloneRequest {
-  readonly template: Template;
+  readonly origin: CloneOrigin;
   readonly shape: Shape;
   readonly env: Readonly<Record<string, string>>;
   readonly priority: "normal" | "background";
@@ -31,7 +36,7 @@ export interface CloneRequest {
 
 /** Starts a clone and makes it an individual. On failure or abort neither process nor directory is left. */
 export async function startClone(request: CloneRequest, parts: CloneParts, signal: AbortSignal): Promise<Sandbox> {
-  const { template, shape, env, priority } = request;
+  const { shape, env, priority } = request;
   const vmId = newVmId(parts.chance);
   let machine: RunningMachine | undefined;
   let cancelTimer = (): void => {};
@@ -39,11 +44,7 @@ export async function startClone(request: CloneRequest, parts: CloneParts, signa
     signal.throwIfAborted();
     const directory = await parts.directories.create(vmId);
     signal.throwIfAborted();
-    const source = template.files;
-    machine = await parts.engine.clone(
-      { vmId, directory, shape, rootfsPath: template.rootfsPath, source, priority },
-      { signal },
-    );
+    machine = await copy(request, { vmId, directory }, { engine: parts.engine, signal });
     if (priority === "background") cancelTimer = prioritiseLater(machine, parts);
     const activate = newIdentity(vmId, env, parts);
     const session = await connectAgent(parts.link, machine, { signal, timeoutMs: parts.cloneTimeoutMs, activate });
@@ -58,8 +59,23 @@ export async function startClone(request: CloneRequest, parts: CloneParts, signa
   }
 }
 
+interface Place {
+  readonly vmId: VmId;
+  readonly directory: string;
+}
+
+async function copy(
+  { origin, shape, priority }: CloneRequest,
+  place: Place,
+  { engine, signal }: { readonly engine: Engine; readonly signal: AbortSignal },
+): Promise<RunningMachine> {
+  if (origin.kind === "zygote") return (await origin.machine.fork({ ...place, priority }, { signal })).machine;
+  const { rootfsPath, files } = origin.template;
+  return await engine.clone({ ...place, shape, rootfsPath, source: files, priority }, { signal });
+}
+
 /** On a busy host a VM in the background might never come up. Returns what calls it off. */
-function prioritiseLater(machine: RunningMachine, { clock, log }: CloneParts): () => void {
+export function prioritiseLater(machine: RunningMachine, { clock, log }: CloneParts): () => void {
   const cancel = clock.after(longestBackgroundMs, () => {
     machine.prioritise().catch((error: unknown) => log.warn("vm.prioritise_failed", { vmId: machine.vmId, error }));
   });

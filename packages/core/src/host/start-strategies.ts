@@ -6,6 +6,7 @@ import type { Templates } from "../templates/templates.ts";
 import { isLinkFailure } from "../vm/agent-calls.ts";
 import type { Sandbox } from "../vm/sandbox.ts";
 import type { Turnstile } from "../waiting/turnstile.ts";
+import type { Zygotes } from "../zygotes/zygotes.ts";
 import { type CloneParts, startClone } from "./start-clone.ts";
 
 /** The VM that a client wants. */
@@ -50,6 +51,38 @@ function mayGoBetter(error: unknown): boolean {
   return error instanceof InstaVmError && (error.code === "engine_failed" || error.code === "launcher_unreachable");
 }
 
+/** What forks need beside the parts of a clone. */
+export interface ForkStrategyParts {
+  readonly templates: Templates;
+  readonly zygotes: Zygotes;
+  readonly clone: CloneParts;
+  /** So many start at once; more would only slow each other. */
+  readonly turnstile: Turnstile;
+}
+
+/** Forks the template's zygote, when there is one. One that cannot be forked any more is given up, and replaced. */
+export function fromZygote({ templates, zygotes, clone, turnstile }: ForkStrategyParts): StartStrategy {
+  return {
+    kind: "fork",
+    start: async ({ shape, env }, signal) => {
+      if (!zygotes.mayHave(shape)) return undefined;
+      const template = await templates.get(shape, signal);
+      using _pass = await turnstile.enter(signal);
+      const zygote = zygotes.find(template);
+      if (zygote === undefined) return undefined;
+      try {
+        const origin = { kind: "zygote", machine: zygote.machine } as const;
+        return await startClone({ origin, shape, env, priority: "normal" }, clone, signal);
+      } catch (error) {
+        if (signal.aborted || !(error instanceof InstaVmError)) throw error;
+        clone.log.warn("vm.fork_failed", { zygote: zygote.machine.vmId, error });
+        zygotes.giveUp(zygote, error.message);
+        return undefined;
+      }
+    },
+  };
+}
+
 /** What file clones need beside the parts of a clone. */
 export interface CloneStrategyParts {
   readonly templates: Templates;
@@ -63,7 +96,11 @@ export function fromTemplate({ templates, clone, turnstile }: CloneStrategyParts
   const attempt = async (template: Template, { shape, env }: StartRequest, signal: AbortSignal): Promise<Sandbox> => {
     using _pass = await turnstile.enter(signal);
     try {
-      return await startClone({ template, shape, env, priority: "normal" }, clone, signal);
+      return await startClone(
+        { origin: { kind: "template", template }, shape, env, priority: "normal" },
+        clone,
+        signal,
+      );
     } catch (error) {
       templates.forget(template);
       throw error;

@@ -14,6 +14,8 @@ export interface EngineFacts {
   readonly acceleratorReason: string;
   /** Equal strings = a state saved under one can be loaded under the other. Readable, one line. */
   readonly fingerprint: string;
+  /** Whether machines can be forked, and if not, why, in one sentence. */
+  readonly fork: { readonly isPossible: true } | { readonly isPossible: false; readonly reason: string };
 }
 
 /** Absolute host paths of what a VM boots from; read-only to it. */
@@ -55,6 +57,21 @@ export interface CloneConfig extends MachineConfig {
   readonly priority: "normal" | "background";
 }
 
+/** A copy of a machine's process. */
+export interface ForkConfig {
+  readonly vmId: VmId;
+  /** As of any VM; the parent's disk is copied into it. */
+  readonly directory: string;
+  readonly priority: "normal" | "background";
+}
+
+/** A copy that runs, wherever its parent stood. */
+export interface ForkedMachine {
+  readonly machine: RunningMachine;
+  /** How long the parent stood, in ms. */
+  readonly pauseMs: number;
+}
+
 export type EndReason =
   | { readonly kind: "exited"; readonly exitCode: number }
   | { readonly kind: "signalled"; readonly signal: number }
@@ -79,6 +96,11 @@ export interface RunningMachine {
   readonly ended: Promise<EndedMachine>;
   /** Stops the vCPUs. This object must not be used afterwards, but for `ended` and `end`. */
   pause(waiting?: Waiting): Promise<PausedMachine>;
+  /**
+   * Makes a copy that goes on where this machine is: same memory, an own copy of its disk. The agent's connection is cut
+   * in the copy; this machine's stays. Throws `not_forkable`, with the reason, and then nothing has changed.
+   */
+  fork(config: ForkConfig, waiting?: Waiting): Promise<ForkedMachine>;
   /** From `background` to `normal` priority. */
   prioritise(waiting?: Waiting): Promise<void>;
   /**
@@ -101,6 +123,8 @@ export interface PausedMachine {
   saveDeviceState(statePath: string, waiting?: Waiting): Promise<void>;
   /** Copies the VM's disk to a new file: a reflink where the filesystem can, else a sparse copy. */
   saveDisk(diskPath: string, waiting?: Waiting): Promise<void>;
+  /** Makes a copy whose vCPUs run; this machine stays paused. Throws `not_forkable`, with the reason. */
+  fork(config: ForkConfig, waiting?: Waiting): Promise<ForkedMachine>;
   resume(waiting?: Waiting): Promise<RunningMachine>;
   end(waiting?: Waiting): Promise<EndedMachine>;
 }

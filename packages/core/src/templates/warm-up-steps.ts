@@ -50,6 +50,20 @@ export const poolWarmUp: readonly WarmUpStep[] = [
   python(`print(6*7)`),
 ];
 
+/**
+ * What is run in a zygote before it is forked: every fork has the translated code of it. Each thing twice, because the emulator
+ * chains blocks of code only when it comes by again.
+ */
+export const zygoteWarmUp: readonly WarmUpStep[] = [
+  ...templateWarmUp,
+  ...poolWarmUp,
+  { kind: "identity", isEssential: true },
+  ...poolWarmUp,
+  { kind: "identity", isEssential: true },
+  python(`print(6*7)`),
+  program("sync"),
+];
+
 /** Names a list of steps: another list has another name, so that a template made with other steps is not used. */
 export function warmthOf(steps: readonly WarmUpStep[]): string {
   // FNV-1a, 64 bits: names the list, protects nothing.

@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { InstaVmError } from "@instavm/contract";
 import type { Clock, CodeEnded } from "@instavm/core";
 import type { FakeCall } from "./fake-call.ts";
@@ -28,7 +29,8 @@ const chunkBytes = 64 * 1024;
 
 /**
  * Runs one line of the toy language. `name = value`, `print(value)`, `echo text` and the verbs below mean something;
- * any other line does nothing. A value is a number, a quoted text, `a*b`, a variable, `env(NAME)` or `hostname()`.
+ * any other line does nothing. A value is a number, a quoted text, `a*b`, a variable, `env(NAME)`,
+ * `hostname()`, or what the probe of a zygote prints.
  */
 export async function runLine(line: string, cell: RunningCell): Promise<Partial<CodeEnded>> {
   const assigned = /^(\w+) = (.+)$/.exec(line);
@@ -131,5 +133,12 @@ function valueOf(expression: string, guest: GuestInside): string {
   const named = /^env\((\w+)\)$/.exec(text)?.[1];
   if (named !== undefined) return guest.state.env.get(named) ?? "";
   if (text === "hostname()") return guest.state.hostname;
+  const [, hashed, times] = /^hashlib\.sha256\(b"(\w+)" \* (\d+)\)\.hexdigest\(\), os\.urandom/.exec(text) ?? [];
+  if (hashed !== undefined) {
+    // As Python prints two values. What is drawn at random follows from what the guest was given.
+    return `${createHash("sha256")
+      .update(hashed.repeat(Number(times)))
+      .digest("hex")} ${guest.state.entropy.slice(0, 32)}`;
+  }
   return guest.state.variables.get(text) ?? text;
 }

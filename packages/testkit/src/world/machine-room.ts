@@ -1,8 +1,11 @@
 import { InstaVmError, type VmId } from "@instavm/contract";
-import type { Clock, EndReason, Template } from "@instavm/core";
+import type { Clock, EndReason, EngineFacts, Template } from "@instavm/core";
 import type { FakeAgentSession } from "./fake-session.ts";
 import { Guest } from "./guest.ts";
 import type { GuestState } from "./guest-state.ts";
+
+/** How a pretend process was started. */
+export type Origin = "boot" | "clone" | "fork";
 
 /** A pretend VM process. */
 export interface Process {
@@ -11,7 +14,7 @@ export interface Process {
   readonly socketPath: string;
   readonly guest: Guest;
   /** How it was started. */
-  readonly origin: "boot" | "clone";
+  readonly origin: Origin;
   readonly ended: Promise<EndReason>;
   readonly end: (reason: EndReason) => void;
   priority: "normal" | "background";
@@ -38,13 +41,15 @@ export class MachineRoom {
   readonly drafts = new Set<string>();
   readonly templates = new Map<string, Template>();
   /** Called with each new guest before it runs: a test makes it misbehave. */
-  onGuest: (guest: Guest, origin: "boot" | "clone") => void = () => {};
+  onGuest: (guest: Guest, origin: Origin) => void = () => {};
   /** The base image is built. */
   hasImage = true;
   /** Of the filesystem of the templates. */
   freeBytes = 2 ** 40;
   /** Change it to make what was saved before unusable. */
   engineFingerprint = "fake 1.0 none";
+  /** Set it to let the engine fork. */
+  fork: EngineFacts["fork"] = { isPossible: false, reason: "it was not asked for" };
   readonly #clock: Clock;
   #drafts = 0;
   #pid = 1000;
@@ -87,7 +92,7 @@ export class MachineRoom {
     for (const { session } of this.processes.values()) session?.close(endOfStream());
   }
 
-  start(vmId: VmId, options: { readonly origin: "boot" | "clone"; readonly state?: GuestState }): Process {
+  start(vmId: VmId, options: { readonly origin: Origin; readonly state?: GuestState }): Process {
     const { promise, resolve } = Promise.withResolvers<EndReason>();
     const guest = new Guest(this.#clock, options.state);
     const process: Process = {

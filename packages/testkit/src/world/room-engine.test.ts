@@ -12,6 +12,7 @@ examineEngine({ name: "of a pretend host", manyClones: 20, openRoom: async () =>
 
 function openRoom(): EngineExamRoom {
   const room = new MachineRoom(new ManualClock());
+  room.fork = { isPossible: true };
   let made = 0;
   return {
     openEngine: async () => new RoomEngine(room, new Faults()),

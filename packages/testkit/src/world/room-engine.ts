@@ -5,6 +5,8 @@ import type {
   EndedMachine,
   Engine,
   EngineFacts,
+  ForkConfig,
+  ForkedMachine,
   PausedMachine,
   RunningMachine,
   Waiting,
@@ -12,6 +14,12 @@ import type {
 import type { Faults } from "../faults.ts";
 import { copyOf } from "./guest-state.ts";
 import type { MachineRoom, Process } from "./machine-room.ts";
+
+interface Forking {
+  readonly parent: Process;
+  /** Of a machine that booted: where its memory is. */
+  readonly memoryPath: string | undefined;
+}
 
 /** An engine whose VMs are entries of a `MachineRoom`. */
 export class RoomEngine implements Engine {
@@ -30,6 +38,7 @@ export class RoomEngine implements Engine {
       accelerator: "none",
       acceleratorReason: "nothing is emulated",
       fingerprint: this.#room.engineFingerprint,
+      fork: this.#room.fork,
     }));
   }
 
@@ -98,6 +107,7 @@ export class RoomEngine implements Engine {
           this.#check(process);
           process.priority = "normal";
         }),
+      fork: (config, waiting) => this.#fork({ parent: process, memoryPath }, config, waiting),
       lastWords: () => this.#faults.call("machine.lastWords", undefined, () => `${vmId}: the console's last line`),
       cpuMs: () => this.#faults.call("machine.cpuMs", undefined, () => process.cpuMs),
       vmId,
@@ -120,6 +130,7 @@ export class RoomEngine implements Engine {
         return save("machine.saveDeviceState", path, waiting);
       },
       saveDisk: (path, waiting) => save("machine.saveDisk", path, waiting),
+      fork: (config, waiting) => this.#fork({ parent: process, memoryPath }, config, waiting),
       resume: (waiting) =>
         this.#faults.call("machine.resume", waiting?.signal, () => {
           this.#check(process);
@@ -127,6 +138,19 @@ export class RoomEngine implements Engine {
           return this.#running(process, memoryPath);
         }),
     };
+  }
+
+  #fork({ parent, memoryPath }: Forking, config: ForkConfig, waiting?: Waiting): Promise<ForkedMachine> {
+    return this.#faults.call("machine.fork", waiting?.signal, () => {
+      this.#check(parent);
+      const { fork } = this.#room;
+      if (!fork.isPossible) throw new InstaVmError("not_forkable", `VM ${parent.vmId}: ${fork.reason}`);
+      if (memoryPath !== undefined) throw new InstaVmError("not_forkable", `VM ${parent.vmId}: its memory is shared`);
+      this.#checkDirectory(config.vmId);
+      const process = this.#room.start(config.vmId, { origin: "fork", state: copyOf(parent.guest.state) });
+      process.priority = config.priority;
+      return { machine: this.#running(process), pauseMs: 1 };
+    });
   }
 
   #shared(process: Process): Pick<RunningMachine, "vmId" | "ended" | "end"> {

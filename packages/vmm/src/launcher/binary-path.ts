@@ -1,5 +1,5 @@
 import { existsSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 /** The top of the checkout that this file is part of. */
@@ -15,4 +15,9 @@ export function launcherBinaryPath(): string {
   const release = join(checkoutDir, "target/release/instavm-launcher");
   const debug = join(checkoutDir, "target/debug/instavm-launcher");
   return !existsSync(release) && existsSync(debug) ? debug : release;
+}
+
+/** Where the library is that makes a VM process one that can be forked: beside the launcher's program. */
+export function forkLibraryPath(): string {
+  return join(dirname(launcherBinaryPath()), "libinstavm_fork.so");
 }

@@ -24,6 +24,8 @@ export interface LauncherOptions {
   readonly programs: readonly [string, ...string[]];
   /** Absolute directories whose files VMs may clone or inherit read-only, beside the state directory. */
   readonly readRoots: readonly string[];
+  /** Absolute; without it no process can be forked. */
+  readonly forkLibraryPath?: string | undefined;
   /** The launcher's exit after so long without VM and client; default 60 s. */
   readonly idleExitS?: number;
   readonly log: Log;
@@ -41,7 +43,7 @@ export function launcherSocketPath(stateDir: string): string {
 
 /**
  * Connects to the launcher of a state directory, starting it when there is none and replacing one that was started
- * for other programs or roots (its VMs live on). Servers that do this at the same time meet at one launcher.
+ * for other programs, roots or another fork library (its VMs live on). Servers that do this at the same time meet at one launcher.
  */
 export async function reachLauncher(
   options: LauncherOptions,
@@ -97,6 +99,7 @@ async function tryConnection(
 
 function suits(hello: HelloReply, options: LauncherOptions): boolean {
   const hasPrograms = options.programs.every((program) => hello.programs.includes(program));
+  if (hello.forkLibrary !== (options.forkLibraryPath ?? "")) return false;
   return hasPrograms && options.readRoots.every((root) => hello.readRoots.includes(root));
 }
 
@@ -124,6 +127,7 @@ async function startLauncher(options: LauncherOptions, signal: AbortSignal): Pro
     launcherSocketPath(options.stateDir),
     ...options.programs.flatMap((program) => ["--program", program]),
     ...options.readRoots.flatMap((root) => ["--read-root", root]),
+    ...(options.forkLibraryPath === undefined ? [] : ["--fork-library", options.forkLibraryPath]),
     ...(options.idleExitS === undefined ? [] : ["--idle-exit-s", String(options.idleExitS)]),
   ];
   try {

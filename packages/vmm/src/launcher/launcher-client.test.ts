@@ -81,7 +81,16 @@ async function until(what: string, holds: () => Promise<boolean>): Promise<void>
 }
 
 function shell(vmId: VmId, script: string): LaunchStart {
-  return { vmId, program: "/bin/sh", args: ["-c", script], clones: [], inherited: [], priority: 0 };
+  return {
+    vmId,
+    program: "/bin/sh",
+    args: ["-c", script],
+    clones: [],
+    inherited: [],
+    priority: 0,
+    listeners: [],
+    forkable: false,
+  };
 }
 
 const codeOf = async (call: Promise<unknown>): Promise<string> => {

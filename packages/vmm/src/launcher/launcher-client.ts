@@ -24,6 +24,36 @@ export interface LaunchStart {
   readonly inherited: readonly { readonly fd: number; readonly path: string; readonly writable: boolean }[];
   /** -20..19; 0 is normal. */
   readonly priority: number;
+  /** Sockets of the VM's directory that the process finds listening. */
+  readonly listeners: readonly LaunchListener[];
+  /** Whether the process, and each that it is forked into, can be forked. */
+  readonly forkable: boolean;
+}
+
+/** A Unix stream socket that listens, and its number in the process: 3 to 62. */
+export interface LaunchListener {
+  readonly fd: number;
+  readonly name: string;
+}
+
+/** A copy of a process that runs, in the directory `<state dir>/vms/<vm id>` that the caller has made. */
+export interface LaunchFork {
+  readonly parentVmId: VmId;
+  readonly vmId: VmId;
+  /** Files of the parent's directory that it writes; copied under the same names while it stands. */
+  readonly disks: readonly string[];
+  /** The sockets on which the parent listens; the copy has its own. */
+  readonly listeners: readonly LaunchListener[];
+  readonly priority: number;
+  /** What the copy of the parent's only connection reads; without it the copy's connections are cut. */
+  readonly firstInput?: string;
+}
+
+/** A process that was just made. */
+export interface Launched {
+  readonly pid: number;
+  /** How long the parent of a fork stood, in ms; 0 for a start. */
+  readonly pauseMs: number;
 }
 
 /**
@@ -35,7 +65,9 @@ export interface LauncherClient extends AsyncDisposable {
    * Starts a process; one that starts although the caller has left meanwhile is ended again.
    * Throws `disk_full`, `conflict` (the VM has a process, or one that was not forgotten), `engine_failed`.
    */
-  start(start: LaunchStart, waiting?: Waiting): Promise<{ readonly pid: number }>;
+  start(start: LaunchStart, waiting?: Waiting): Promise<Launched>;
+  /** As `start`, from a process that was started `forkable`. Throws `not_forkable`, with the reason; the parent is as it was. */
+  fork(fork: LaunchFork, waiting?: Waiting): Promise<Launched>;
   /** SIGTERM 15, SIGKILL 9, SIGSTOP 19 or SIGCONT 18. Throws `vm_not_found` when nothing runs. */
   signal(vmId: VmId, signal: number, waiting?: Waiting): Promise<void>;
   /** The nice value of all its threads. */
@@ -46,6 +78,8 @@ export interface LauncherClient extends AsyncDisposable {
   forget(vmId: VmId, waiting?: Waiting): Promise<void>;
   /** Settles, never rejects, when the VM's present process has ended; `unknown` when it has none. */
   ended(vmId: VmId): Promise<EndReason>;
+  /** Whether it was given a fork library. */
+  readonly canFork: boolean;
   /** Closes the connection. Launcher and VMs live on. */
   close(): void;
 }
@@ -56,12 +90,14 @@ interface Means {
   readonly link: LauncherLink;
   readonly watch: EndWatch;
   readonly log: Log;
+  readonly canFork: boolean;
 }
 
 /** Finds or starts the launcher of a state directory. Throws `host_setup` or `launcher_unreachable`. */
 export async function ensureLauncher(options: LauncherOptions, waiting: Waiting = {}): Promise<LauncherClient> {
   const watch = watchEnds();
-  const means: Means = { link: keepLink(options, watch), watch, log: options.log };
+  const canFork = options.forkLibraryPath !== undefined;
+  const means: Means = { link: keepLink(options, watch), watch, log: options.log, canFork };
   try {
     await means.link.connection(waiting);
   } catch (error) {
@@ -74,7 +110,28 @@ export async function ensureLauncher(options: LauncherOptions, waiting: Waiting 
 
 function clientOf(means: Means): Omit<LauncherClient, typeof Symbol.asyncDispose> {
   return {
-    start: (start, waiting) => startProcess(means, start, waiting),
+    canFork: means.canFork,
+    start: (start, waiting) => {
+      const { args, clones, inherited, listeners, ...rest } = start;
+      const value = {
+        ...rest,
+        args: [...args],
+        clones: [...clones],
+        inherited: [...inherited],
+        listeners: [...listeners],
+      };
+      const subject = `start of VM ${start.vmId}`;
+      const call = { subject, request: { case: "start", value } } as const;
+      return launchProcess(means, { vmId: start.vmId, call }, waiting);
+    },
+    fork: (fork, waiting) => {
+      const { disks, listeners, firstInput = "", ...rest } = fork;
+      const firstBytes = new TextEncoder().encode(firstInput);
+      const value = { ...rest, disks: [...disks], listeners: [...listeners], firstInput: firstBytes };
+      const subject = `fork of VM ${fork.parentVmId} to ${fork.vmId}`;
+      const call = { subject, request: { case: "fork", value } } as const;
+      return launchProcess(means, { vmId: fork.vmId, call }, waiting);
+    },
     async signal(vmId, signal, waiting) {
       const request = { case: "signal", value: { vmId, signal } } as const;
       await order(means.link, { subject: `signal ${signal} to VM ${vmId}`, request }, waiting);
@@ -115,30 +172,21 @@ async function onLiveConnection<T>(
   }
 }
 
-async function startProcess(
-  means: Means,
-  start: LaunchStart,
-  waiting: Waiting = {},
-): Promise<{ readonly pid: number }> {
-  const { vmId, program, priority } = start;
-  const value = {
-    vmId,
-    program,
-    priority,
-    args: [...start.args],
-    clones: [...start.clones],
-    inherited: [...start.inherited],
-  };
-  const subject = `start of VM ${vmId}`;
+interface Launch {
+  readonly vmId: VmId;
+  readonly call: LauncherCall;
+}
+
+async function launchProcess(means: Means, { vmId, call }: Launch, waiting: Waiting = {}): Promise<Launched> {
   const onLateAnswer = (): void => void undoStart(means, vmId);
   const connection = await means.link.connection(waiting);
   // Expected from now on: the end of a short process can arrive together with the answer.
   const end = means.watch.expect(vmId);
   try {
-    const call = { subject, request: { case: "start", value }, onLateAnswer } as const;
-    const answer = await connection.call(call, { ...waiting, timeoutMs: waiting.timeoutMs ?? startTimeoutMs });
-    if (answer.case !== "started") throw unexpectedAnswer(subject, answer);
-    return { pid: answer.value.pid };
+    const timeoutMs = waiting.timeoutMs ?? startTimeoutMs;
+    const answer = await connection.call({ ...call, onLateAnswer }, { ...waiting, timeoutMs });
+    if (answer.case !== "started") throw unexpectedAnswer(call.subject, answer);
+    return { pid: answer.value.pid, pauseMs: Number(answer.value.pauseUs) / 1000 };
   } catch (error) {
     end.drop();
     // A launcher that died before it answered may have started it: nobody but the next one can tell, or end it.

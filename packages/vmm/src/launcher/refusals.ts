@@ -17,6 +17,8 @@ function codeOf(code: ErrorCode): InstaVmErrorCode {
     case ErrorCode.EXISTS:
     case ErrorCode.STILL_RUNNING:
       return "conflict";
+    case ErrorCode.NOT_FORKABLE:
+      return "not_forkable";
     case ErrorCode.INVALID:
     case ErrorCode.OS:
     case ErrorCode.UNSPECIFIED:

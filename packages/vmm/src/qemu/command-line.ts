@@ -30,6 +30,8 @@ export interface BootCommand {
 export interface CloneCommand {
   readonly hardware: Hardware;
   readonly files: MachineFiles;
+  /** Then its sockets are the launcher's, under the numbers of `machineListeners`. */
+  readonly isForkable?: boolean;
 }
 
 /** Names in a VM's directory. */
@@ -45,6 +47,12 @@ export const machineFileNames = {
 /** The descriptor under which a clone finds its device state. */
 export const stateFd = 3;
 
+/** The sockets of a machine that can be forked, by their numbers in its process. */
+export const machineListeners = [
+  { fd: 4, name: machineFileNames.agentSocket },
+  { fd: 5, name: machineFileNames.qmpSocket },
+] as const;
+
 /** An option of QEMU and its value. */
 type Option = readonly [name: string, value?: string];
 
@@ -52,7 +60,7 @@ type Option = readonly [name: string, value?: string];
 export function bootArguments(command: BootCommand): readonly string[] {
   const { hardware, files, boot, tscKhz } = command;
   const options: readonly Option[] = [
-    ...machineOptions(command, "on"),
+    ...machineOptions({ hardware, files }, "on"),
     ["-kernel", boot.kernelPath],
     ["-initrd", boot.initrdPath],
     ["-append", kernelCommandLine({ accelerator: hardware.accelerator, tscKhz })],
@@ -89,9 +97,13 @@ function machineOptions(command: CloneCommand, shareMemory: "on" | "off"): reado
       `memory-backend-file,id=ram0,size=${memoryMib}M,mem-path=${escaped(files.memoryPath)},share=${shareMemory}`,
     ],
     ...fixedOptions,
+    [
+      "-sandbox",
+      command.isForkable === true ? forkableSandbox : `${forkableSandbox},elevateprivileges=deny,spawn=deny`,
+    ],
     ...diskOptions(files),
     ["-device", "isa-serial,chardev=console"],
-    ...socketOptions(files.directory),
+    ...socketOptions(command.isForkable === true ? inheritedSockets : ownSockets(files.directory)),
   ];
 }
 
@@ -112,8 +124,13 @@ const fixedOptions: readonly Option[] = [
   ["-display", "none"],
   // A guest that restarts ends: its kernel and initrd are not there any more.
   ["-no-reboot"],
-  ["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"],
 ];
+
+/**
+ * QEMU's own `spawn=deny` forbids the fork too, and `elevateprivileges=deny` the child's session of its own; the fork
+ * library then forbids what starts a program, with which no privilege is gained either.
+ */
+const forkableSandbox = "on,obsolete=deny,resourcecontrol=deny";
 
 function accelerationOptions(accelerator: QemuAccelerator): readonly Option[] {
   if (accelerator === "kvm") {
@@ -146,16 +163,28 @@ function diskOptions(files: MachineFiles): readonly Option[] {
   ];
 }
 
-function socketOptions(directory: string): readonly Option[] {
-  const listening = (id: string, name: string): Option => [
-    "-chardev",
-    `socket,id=${id},path=${escaped(join(directory, name))},server=on,wait=off`,
-  ];
+/** Where a machine listens, as QEMU is told: a path to make, or a socket that is there. */
+interface SocketAddresses {
+  readonly agent: string;
+  readonly qmp: string;
+}
+
+const inheritedSockets: SocketAddresses = {
+  agent: `fd=${machineListeners[0].fd}`,
+  qmp: `fd=${machineListeners[1].fd}`,
+};
+
+function ownSockets(directory: string): SocketAddresses {
+  const path = (name: string): string => `path=${escaped(join(directory, name))}`;
+  return { agent: path(machineFileNames.agentSocket), qmp: path(machineFileNames.qmpSocket) };
+}
+
+function socketOptions({ agent, qmp }: SocketAddresses): readonly Option[] {
   return [
-    listening("agent", machineFileNames.agentSocket),
+    ["-chardev", `socket,id=agent,${agent},server=on,wait=off`],
     ["-device", "virtio-serial-device,max_ports=2"],
     ["-device", "virtserialport,chardev=agent,name=instavm.agent"],
-    listening("qmp", machineFileNames.qmpSocket),
+    ["-chardev", `socket,id=qmp,${qmp},server=on,wait=off`],
     ["-mon", "chardev=qmp,mode=control"],
   ];
 }

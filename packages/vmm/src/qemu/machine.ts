@@ -2,13 +2,21 @@ import { open, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { InstaVmError } from "@instavm/contract";
 import type { VmId } from "@instavm/contract";
-import type { EndedMachine, Log, PausedMachine, RunningMachine, Waiting } from "@instavm/core";
+import type {
+  EndedMachine,
+  ForkConfig,
+  ForkedMachine,
+  Log,
+  PausedMachine,
+  RunningMachine,
+  Waiting,
+} from "@instavm/core";
 import { DeadlineExceeded, once, withDeadline } from "@instavm/process";
 import type { LauncherClient } from "../launcher/launcher-client.ts";
-import { machineFileNames } from "./command-line.ts";
+import { machineFileNames, machineListeners } from "./command-line.ts";
 import { copyDisk } from "./disk-copy.ts";
 import { lastWords } from "./last-words.ts";
-import { continueVcpus, saveDeviceState, stopVcpus } from "./monitor-commands.ts";
+import { continueCommand, continueVcpus, saveDeviceState, stopVcpus } from "./monitor-commands.ts";
 import { processCpuMs } from "./process-cpu.ts";
 import { connectQmp } from "./qmp-connection.ts";
 import type { QmpConnection } from "./qmp-connection.ts";
@@ -99,6 +107,7 @@ function running(life: Life): RunningMachine {
       }
       return paused(life, monitor);
     },
+    fork: async (config, waiting) => await forkOf(life, config, { waiting }),
     lastWords: async () => await lastWords(life.directory),
     cpuMs: async () => await processCpuMs(life.pid),
     prioritise: async (waiting = {}) => await life.launcher.setPriority(life.vmId, 0, waiting),
@@ -120,12 +129,47 @@ function paused(life: Life, monitor: QmpConnection): PausedMachine {
       const own = join(life.directory, machineFileNames.disk);
       await intoNewFile(diskPath, () => copyDisk({ from: own, to: diskPath }, waiting));
     },
+    // The copy of the monitor's connection brings the copy's first command.
+    fork: async (config, waiting) => await forkOf(life, config, { firstInput: continueCommand, waiting }),
     resume: async (waiting = {}) => {
       await continueVcpus(monitor, waiting);
       monitor[Symbol.dispose]();
       return running(life);
     },
   };
+}
+
+interface Forking {
+  readonly firstInput?: string;
+  readonly waiting?: Waiting | undefined;
+}
+
+/** As a start (see the engine), a fork is completed and then ended when its caller has left meanwhile. */
+async function forkOf(life: Life, config: ForkConfig, { firstInput, waiting }: Forking): Promise<ForkedMachine> {
+  const { signal, timeoutMs } = waiting ?? {};
+  signal?.throwIfAborted();
+  const { vmId, directory } = config;
+  const fork = {
+    parentVmId: life.vmId,
+    vmId,
+    disks: [machineFileNames.disk],
+    listeners: machineListeners,
+    priority: priorityOf(config.priority),
+    ...(firstInput !== undefined && { firstInput }),
+  };
+  const { launcher, log } = life;
+  const { pid, pauseMs } = await launcher.fork(fork, timeoutMs === undefined ? {} : { timeoutMs });
+  const machine = runningMachine({ vmId, pid, directory, launcher, log });
+  if (signal?.aborted !== true) return { machine, pauseMs };
+  await machine.end();
+  throw signal.reason;
+}
+
+/** The nice value of a VM that leaves the cores to others. */
+const backgroundPriority = 19;
+
+export function priorityOf(priority: "normal" | "background"): number {
+  return priority === "background" ? backgroundPriority : 0;
 }
 
 /** Where QEMU of a VM listens for its monitor. */

@@ -33,6 +33,9 @@ export async function stopVcpus(monitor: QmpConnection, waiting: Waiting = {}): 
   if (state !== "paused") throw new InstaVmError("engine_failed", `QEMU is ${state} after a stop; expected paused.`);
 }
 
+/** The same as `continueVcpus`, as one line for a connection that is past its greeting. */
+export const continueCommand = `${JSON.stringify({ execute: "cont" })}\n`;
+
 /** Lets the vCPUs run; no matter whether they did. */
 export async function continueVcpus(monitor: QmpConnection, waiting: Waiting = {}): Promise<void> {
   await monitor.execute("cont", {}, waiting);

@@ -1,11 +1,11 @@
 import type { VmId } from "@instavm/contract";
 import type { BootConfig, CloneConfig, Engine, EngineFacts, Log, RunningMachine, Waiting } from "@instavm/core";
 import type { LaunchStart, LauncherClient } from "../launcher/launcher-client.ts";
-import { bootArguments, cloneArguments, machineFileNames, stateFd } from "./command-line.ts";
+import { bootArguments, cloneArguments, machineFileNames, machineListeners, stateFd } from "./command-line.ts";
 import { fingerprintOf } from "./fingerprint.ts";
 import { rememberHost } from "./host-probe.ts";
 import type { HostProbe } from "./host-probe.ts";
-import { qmpSocketPath, runningMachine } from "./machine.ts";
+import { priorityOf, qmpSocketPath, runningMachine } from "./machine.ts";
 import { continueVcpus, queryState } from "./monitor-commands.ts";
 import { connectQmp } from "./qmp-connection.ts";
 import { checkPresent, checkSocketPaths, checkState, makeMemoryFile } from "./state-files.ts";
@@ -23,8 +23,6 @@ export interface QemuEngineOptions {
   readonly tscProgramPath?: string | undefined;
 }
 
-/** The nice value of a VM that leaves the cores to others. */
-const backgroundPriority = 19;
 /** A QEMU that was found running and does not answer for so long is ended. */
 const adoptTimeoutMs = 15_000;
 
@@ -32,7 +30,7 @@ const adoptTimeoutMs = 15_000;
 export function createQemuEngine(options: QemuEngineOptions): Engine {
   const host = rememberHost(options);
   return {
-    facts: async (waiting) => await factsOf(await host(waiting)),
+    facts: async (waiting) => await factsOf(await host(waiting), options),
     boot: async (config, waiting) => await boot({ ...options, probe: await host(waiting) }, config, waiting),
     clone: async (config, waiting) => await clone({ ...options, probe: await host(waiting) }, config, waiting),
     running: async (waiting) => await listRunning(options, waiting),
@@ -44,14 +42,23 @@ interface Ready extends QemuEngineOptions {
   readonly probe: HostProbe;
 }
 
-async function factsOf(probe: HostProbe): Promise<EngineFacts> {
+async function factsOf(probe: HostProbe, options: QemuEngineOptions): Promise<EngineFacts> {
   return {
     name: "qemu",
     version: probe.qemu.version,
     accelerator: probe.accelerator,
     acceleratorReason: probe.reason,
     fingerprint: await fingerprintOf(probe),
+    fork: forkSupport(probe, options),
   };
+}
+
+function forkSupport({ accelerator }: HostProbe, { launcher }: QemuEngineOptions): EngineFacts["fork"] {
+  if (accelerator === "kvm") {
+    return { isPossible: false, reason: "a VM under KVM belongs to one address space; it is cloned from files" };
+  }
+  if (!launcher.canFork) return { isPossible: false, reason: "the fork library was not built; script/setup builds it" };
+  return { isPossible: true };
 }
 
 async function boot(engine: Ready, config: BootConfig, waiting?: Waiting): Promise<RunningMachine> {
@@ -67,7 +74,17 @@ async function boot(engine: Ready, config: BootConfig, waiting?: Waiting): Promi
     tscKhz,
   });
   const clones = [{ from: config.blankDiskPath, toName: machineFileNames.disk }];
-  const start = { vmId: config.vmId, program: engine.probe.qemu.path, args, clones, inherited: [], priority: 0 };
+  const start = {
+    vmId: config.vmId,
+    program: engine.probe.qemu.path,
+    args,
+    clones,
+    inherited: [],
+    listeners: [],
+    priority: 0,
+    // Its memory is shared with its file.
+    forkable: false,
+  };
   const machine = await startMachine(engine, { start, directory: config.directory }, waiting);
   memory.keep();
   return machine;
@@ -76,7 +93,9 @@ async function boot(engine: Ready, config: BootConfig, waiting?: Waiting): Promi
 async function clone(engine: Ready, config: CloneConfig, waiting?: Waiting): Promise<RunningMachine> {
   checkSocketPaths(config.directory);
   await Promise.all([checkState(config.source, config.shape.memoryMib), checkPresent([config.rootfsPath])]);
+  const isForkable = forkSupport(engine.probe, engine).isPossible;
   const args = cloneArguments({
+    isForkable,
     hardware: { accelerator: engine.probe.accelerator, shape: config.shape },
     files: { directory: config.directory, rootfsPath: config.rootfsPath, memoryPath: config.source.memoryPath },
   });
@@ -86,7 +105,9 @@ async function clone(engine: Ready, config: CloneConfig, waiting?: Waiting): Pro
     args,
     clones: [{ from: config.source.diskPath, toName: machineFileNames.disk }],
     inherited: [{ fd: stateFd, path: config.source.statePath, writable: false }],
-    priority: config.priority === "background" ? backgroundPriority : 0,
+    priority: priorityOf(config.priority),
+    listeners: isForkable ? machineListeners : [],
+    forkable: isForkable,
   };
   return await startMachine(engine, { start, directory: config.directory }, waiting);
 }

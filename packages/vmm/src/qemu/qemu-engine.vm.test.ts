@@ -5,7 +5,7 @@ import type { RunningMachine } from "@instavm/core";
 import { sleep } from "@instavm/process";
 import { examineEngine, RecordingLog, sampleVmId } from "@instavm/testkit";
 import type { EngineExamRoom, ExamGuest, Place } from "@instavm/testkit";
-import { launcherBinaryPath } from "../launcher/binary-path.ts";
+import { forkLibraryPath, launcherBinaryPath } from "../launcher/binary-path.ts";
 import { ensureLauncher } from "../launcher/launcher-client.ts";
 import { qmpSocketPath } from "./machine.ts";
 import { stopVcpus } from "./monitor-commands.ts";
@@ -30,7 +30,14 @@ async function openRoom(): Promise<EngineExamRoom> {
   return {
     ...image,
     async openEngine() {
-      const options = { stateDir, binaryPath: launcherBinaryPath(), programs: [qemuPath], readRoots, log } as const;
+      const options = {
+        stateDir,
+        binaryPath: launcherBinaryPath(),
+        programs: [qemuPath],
+        readRoots,
+        log,
+        forkLibraryPath: forkLibraryPath(),
+      } as const;
       const launcher = clients.use(await ensureLauncher(options));
       return createQemuEngine({ launcher, qemuPath, cacheDir: join(stateDir, "cache"), log });
     },
