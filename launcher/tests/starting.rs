@@ -155,7 +155,7 @@ fn a_process_finds_open_what_it_inherits_and_nothing_else() {
         writable,
     };
     let inherited = vec![
-        file(63, "images/root", false),
+        file(62, "images/root", false),
         file(3, "state/disk", true),
         file(9, "images/root", false),
     ];
@@ -177,7 +177,7 @@ fn a_process_finds_open_what_it_inherits_and_nothing_else() {
         .collect();
     numbers.sort_unstable();
     // 4 is the directory that ls itself reads.
-    assert_eq!(numbers, [0, 1, 2, 3, 4, 9, 63]);
+    assert_eq!(numbers, [0, 1, 2, 3, 4, 9, 62]);
 
     let vm = home.vm(3);
     let mut start = shell(

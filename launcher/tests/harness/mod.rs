@@ -8,8 +8,8 @@
 )]
 
 use instavm_launcher::proto::{
-    request, response, Ended, ErrorCode, Forget, Hello, List, Process, Request, Response, Signal,
-    Start, Started,
+    request, response, Ended, ErrorCode, Forget, Fork, Hello, List, Process, Request, Response,
+    Signal, Start, Started,
 };
 use prost::Message;
 use rustix::process::{kill_process, Pid};
@@ -19,6 +19,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -29,6 +30,25 @@ pub fn launcher_path() -> String {
     let tests = std::env::current_exe().unwrap();
     let build = tests.parent().and_then(Path::parent).unwrap();
     build.join("instavm-launcher").to_str().unwrap().into()
+}
+
+/// The fork library. Tests do not link with it, so cargo has not built it; it only loads when it was optimized.
+fn fork_library() -> &'static str {
+    static BUILT: OnceLock<String> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let args = ["build", "--locked", "--quiet", "--release", "-p"];
+        let mut cargo = Command::new(env!("CARGO"));
+        assert!(cargo
+            .args(args)
+            .arg("instavm-fork")
+            .status()
+            .unwrap()
+            .success());
+        let launcher = PathBuf::from(launcher_path());
+        let target = launcher.parent().and_then(Path::parent).unwrap();
+        let library = target.join("release/libinstavm_fork.so");
+        library.to_str().unwrap().into()
+    })
 }
 
 /// A state directory with read root `images`; removed with all its processes.
@@ -64,12 +84,18 @@ impl Home {
             "/bin/sh",
             "/bin/sleep",
             "/bin/ls",
+            "/usr/bin/python3",
             "/nonexistent/program",
             &launcher_path(),
         ] {
             args.extend(["--program".into(), program.into()]);
         }
         args
+    }
+
+    /// A launcher that can fork.
+    pub fn launch_forking(&self) -> Launcher {
+        self.launch(&["--fork-library", fork_library()])
     }
 
     /// A launcher in the foreground that listens already.
@@ -215,6 +241,14 @@ impl Client {
 
     pub fn start(&mut self, start: Start) -> Result<Started, (ErrorCode, String)> {
         match self.call(request::Request::Start(start)) {
+            response::Response::Started(started) => Ok(started),
+            response::Response::Error(error) => Err((error.code(), error.message)),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub fn fork(&mut self, fork: Fork) -> Result<Started, (ErrorCode, String)> {
+        match self.call(request::Request::Fork(fork)) {
             response::Response::Started(started) => Ok(started),
             response::Response::Error(error) => Err((error.code(), error.message)),
             other => panic!("{other:?}"),
