@@ -2,16 +2,10 @@ import { expect, test } from "vitest";
 import { launcherPid, until, vmDirectories, vmProcesses, witnesses } from "./support/agreement.ts";
 import { RealServer } from "./support/real-server.ts";
 
-async function metric(server: RealServer, name: string): Promise<number> {
-  const answer = await fetch(`${server.baseUrl}/metrics`, { headers: { "x-api-key": server.apiKey } });
-  const line = (await answer.text()).split("\n").find((text) => text.startsWith(`${name} `));
-  return Number(line?.split(" ")[1]);
-}
-
 async function untilReady(server: RealServer, count: number): Promise<void> {
   await until(
     `the pool holds ${String(count)}`,
-    async () => (await metric(server, "instavm_pool_ready")) === count,
+    async () => (await server.metric("instavm_pool_ready")) === count,
     120_000,
   );
 }
@@ -22,14 +16,14 @@ print(random.random(), uuid.uuid4(), os.urandom(8).hex(), socket.gethostname(), 
 
 test("the pool fills, a create takes from it and it fills again", async () => {
   await using server = await RealServer.start({ poolSize: 2 });
-  expect(await metric(server, "instavm_pool_size")).toBe(2);
+  expect(await server.metric("instavm_pool_size")).toBe(2);
   await untilReady(server, 2);
   const ready = [...vmProcesses(server).keys()];
   const session = await server.client.createSession();
   expect(session.start).toBe("pool");
   expect(ready).toContain(session.vmId);
   expect(await server.client.execute(session.sessionId, "print(6 * 7)")).toMatchObject({ stdout: "42\n" });
-  expect(await metric(server, 'instavm_vm_starts_total{kind="pool"}')).toBe(1);
+  expect(await server.metric('instavm_vm_starts_total{kind="pool"}')).toBe(1);
   await untilReady(server, 2);
   const seen = await witnesses(server, 1, { pooled: 2 });
   expect([seen.processes.length, seen.api]).toEqual([3, [session.vmId]]);
@@ -82,7 +76,7 @@ test("a pooled VM that dies is replaced before anybody gets it", async () => {
   process.kill(dead?.[1] ?? 0, "SIGKILL");
   await until("another one is ready", async () => {
     const ids = [...vmProcesses(server).keys()];
-    return ids.length === 1 && ids[0] !== dead?.[0] && (await metric(server, "instavm_pool_ready")) === 1;
+    return ids.length === 1 && ids[0] !== dead?.[0] && (await server.metric("instavm_pool_ready")) === 1;
   });
   const session = await server.client.createSession();
   expect(session).toMatchObject({ start: "pool" });
@@ -107,7 +101,7 @@ test("a pooled VM that dies in the moment before a create costs at most the firs
 
 test("without a pool nothing is kept ready", async () => {
   await using server = await RealServer.start({ poolSize: 0 });
-  expect(await metric(server, "instavm_pool_size")).toBe(0);
+  expect(await server.metric("instavm_pool_size")).toBe(0);
   const session = await server.client.createSession();
   expect(session.start).toBe("clone");
   expect(await witnesses(server, 1)).toEqual({

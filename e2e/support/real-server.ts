@@ -18,6 +18,8 @@ const endWithinMs = 60_000;
 export interface RealServerOptions {
   /** VMs that are kept ready; by default none, which leaves the cores to the test. */
   readonly poolSize?: number;
+  /** Memory for VMs that stand still to be forked, in MiB; by default none, so that the test counts its own VMs alone. */
+  readonly zygoteMemoryMib?: number;
   /** By default a free one. */
   readonly port?: number;
   /** Further flags of the server. */
@@ -73,6 +75,13 @@ export class RealServer implements AsyncDisposable {
     return readFileSync(this.#logPath, "utf8");
   }
 
+  /** A figure of /metrics. */
+  async metric(name: string): Promise<number> {
+    const answer = await fetch(`${this.baseUrl}/metrics`, { headers: { "x-api-key": this.apiKey } });
+    const line = (await answer.text()).split("\n").find((text) => text.startsWith(`${name} `));
+    return Number(line?.split(" ")[1]);
+  }
+
   /** Process ids of the VMs that run. */
   vmPids(): readonly number[] {
     return processesOf(this.stateDirectory)
@@ -83,7 +92,7 @@ export class RealServer implements AsyncDisposable {
   /** Starts the server on the same state and port, after `stop` or `crash`. Resolves when it answers. */
   async startAgain(): Promise<void> {
     const log = openSync(this.#logPath, "a");
-    const { poolSize = 0, flags = [], env = {} } = this.#options;
+    const { poolSize = 0, zygoteMemoryMib = 0, flags = [], env = {} } = this.#options;
     const args = [
       "--listen",
       this.#listen,
@@ -91,6 +100,8 @@ export class RealServer implements AsyncDisposable {
       this.stateDirectory,
       "--pool-size",
       String(poolSize),
+      "--zygote-memory-mib",
+      String(zygoteMemoryMib),
       ...flags,
     ];
     const child = spawn(process.execPath, [serverProgram, "serve", ...args], {

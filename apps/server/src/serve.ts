@@ -67,10 +67,11 @@ export async function serve({ settings, log, stop, announce }: ServeOptions): Pr
   log.info("server.stopping");
 }
 
-function platformSettings({ poolSize }: Settings): PlatformSettings {
+function platformSettings({ poolSize, zygoteMemoryMib }: Settings): PlatformSettings {
   return {
     ...defaultSettings,
     pool: { ...defaultSettings.pool, size: poolSize },
+    zygotes: { ...defaultSettings.zygotes, memoryMib: zygoteMemoryMib },
     sessions: { ...defaultSettings.sessions, graceMs: cellGraceMs },
     startsAtOnce: 2 * availableParallelism(),
   };

@@ -49,6 +49,9 @@ export function hostLines(status: HostStatus, version: string): readonly string[
   );
   return [
     ...gauge("instavm_info", "What runs here.", [`instavm_info{${labels}} 1`]),
+    ...gauge("instavm_zygotes_ready", "Stopped VMs that can be forked.", [
+      `instavm_zygotes_ready ${status.zygoteCount}`,
+    ]),
     ...gauge("instavm_vms", "Live VMs of sessions.", [`instavm_vms ${status.vmCount}`]),
     ...gauge("instavm_pool_size", "VMs that the pool should hold.", [`instavm_pool_size ${pool.size}`]),
     ...gauge("instavm_pool_ready", "VMs that the pool holds.", [`instavm_pool_ready ${pool.ready}`]),

@@ -3,7 +3,7 @@ import { ExecutionService } from "./executions/execution-service.ts";
 import type { Executions } from "./executions/executions.ts";
 import { FileService } from "./files/file-service.ts";
 import type { Files } from "./files/files.ts";
-import { Host } from "./host/host.ts";
+import { type ForkRequest, Host, type Started } from "./host/host.ts";
 import { type CloneParts, startClone } from "./host/start-clone.ts";
 import { fromPool, fromTemplate, fromZygote } from "./host/start-strategies.ts";
 import { Pool, type PoolSettings } from "./pool/pool.ts";
@@ -95,6 +95,8 @@ export interface Platform {
   readonly host: {
     /** Throws `host_setup` when the engine cannot work here. */
     status(): Promise<HostStatus>;
+    /** Copies a VM that runs; see `Host.fork`. The copies belong to no session yet. */
+    fork(vmId: VmId, request: ForkRequest, signal?: AbortSignal): Promise<readonly Started[]>;
   };
   /** Takes over what an earlier server left, then begins to fill the pool. Call it once, before the first client's call. */
   start(): Promise<void>;
@@ -130,7 +132,7 @@ export function createPlatform(ports: PlatformPorts, settings: PlatformSettings 
     vms: new VmService({ ...domain, sessions, cells }),
     executions,
     files,
-    host: { status: () => host.status() },
+    host: { status: () => host.status(), fork: (vmId, request, signal) => host.fork(vmId, request, signal) },
     start: async () => {
       await recover({ host, records, ledger, lifetimes, log });
       await executions.recover();

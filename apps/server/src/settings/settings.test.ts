@@ -9,6 +9,7 @@ describe("settings", () => {
       stateDir: "/var/lib/instavm",
       cacheDir: "/var/cache/instavm",
       poolSize: 4,
+      zygoteMemoryMib: 2048,
     });
   });
 
@@ -28,6 +29,7 @@ describe("settings", () => {
     [{ "state-dir": "relative" }, {}, "absolute path"],
     [{ "pool-size": "-1" }, {}, "--pool-size"],
     [{}, { INSTAVM_POOL_SIZE: "many" }, 'INSTAVM_POOL_SIZE is "many"'],
+    [{}, { INSTAVM_ZYGOTE_MEMORY_MIB: "2g" }, 'INSTAVM_ZYGOTE_MEMORY_MIB is "2g"'],
     [{ "log-format": "xml" }, {}, "--log-format"],
   ])("refuse %j %j and name the place", (flags, env, sentence) => {
     expect(() => readSettings(flags, env)).toThrow(sentence);

@@ -21,6 +21,11 @@ const settingsSchema = z.object({
     .regex(/^\d{1,3}$/, "expected a whole number from 0 to 999")
     .transform(Number)
     .default(4),
+  zygoteMemoryMib: z
+    .string()
+    .regex(/^\d{1,7}$/, "expected a whole number of MiB")
+    .transform(Number)
+    .default(2048),
   logFormat: z.enum(["plain", "json"]).optional(),
 });
 
@@ -33,6 +38,11 @@ export const settingTable = {
   stateDir: { flag: "state-dir", variable: "INSTAVM_STATE_DIR", help: "records, keys and VMs (/var/lib/instavm)" },
   cacheDir: { flag: "cache-dir", variable: "INSTAVM_CACHE_DIR", help: "built images (/var/cache/instavm)" },
   poolSize: { flag: "pool-size", variable: "INSTAVM_POOL_SIZE", help: "VMs kept ready; 0 = off (4)" },
+  zygoteMemoryMib: {
+    flag: "zygote-memory-mib",
+    variable: "INSTAVM_ZYGOTE_MEMORY_MIB",
+    help: "MiB for stopped VMs that are forked; 0 = off (2048)",
+  },
   logFormat: { flag: "log-format", variable: "INSTAVM_LOG_FORMAT", help: "plain or json (plain on a terminal)" },
 } as const satisfies Record<keyof Settings, { flag: string; variable: string; help: string }>;
 

@@ -39,6 +39,7 @@ export const hostStatus: HostStatus = {
     fork: { isPossible: false, reason: "nothing runs" },
   },
   pool: { size: 4, ready: 3 },
+  zygoteCount: 1,
   vmCount: 2,
   startsByKind: { pool: 5, fork: 0, clone: 1, boot: 0 },
 };

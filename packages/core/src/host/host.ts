@@ -8,7 +8,7 @@ import type { SandboxEnd } from "../vm/sandbox-end.ts";
 import { joinSignals } from "../waiting/deadline.ts";
 import { type Adoption, adoptVms } from "./adopt.ts";
 import type { Zygotes } from "../zygotes/zygotes.ts";
-import type { CloneParts } from "./start-clone.ts";
+import { type CloneParts, startClone } from "./start-clone.ts";
 import type { StartRequest, StartStrategy } from "./start-strategies.ts";
 
 /** A VM that was just started for a session. */
@@ -17,6 +17,13 @@ export interface Started {
   readonly start: StartKind;
   /** From the request to the activated VM, in ms. */
   readonly readyMs: number;
+}
+
+/** Copies of a VM that runs. */
+export interface ForkRequest {
+  readonly count: number;
+  /** Added to what the source has. */
+  readonly env: Readonly<Record<string, string>>;
 }
 
 /** What a host is made of. */
@@ -53,6 +60,23 @@ export class Host {
     }
   }
 
+  /**
+   * Copies a VM that runs, as often as asked for, while it goes on; each copy has its memory, processes and files, and an
+   * identity of its own. All or none. Throws `vm_not_found`, `not_forkable`.
+   */
+  async fork(vmId: VmId, request: ForkRequest, signal?: AbortSignal): Promise<readonly Started[]> {
+    const sandbox = this.find(vmId);
+    if (sandbox === undefined) throw new InstaVmError("vm_not_found", `VM ${vmId} does not run here`);
+    const joined = joinSignals(this.#closing.signal, signal);
+    const forking = this.#forkAll(sandbox, request, joined);
+    this.#starting.add(forking);
+    try {
+      return await forking;
+    } finally {
+      this.#starting.delete(forking);
+    }
+  }
+
   /** The VM when it lives here and its end has not begun. */
   find(vmId: VmId): Sandbox | undefined {
     const sandbox = this.#sandboxes.get(vmId);
@@ -78,10 +102,11 @@ export class Host {
 
   /** Figures for health and metrics. Throws `host_setup` when the engine cannot work here. */
   async status(): Promise<HostStatus> {
-    const { pool, clone } = this.#parts;
+    const { pool, zygotes, clone } = this.#parts;
     return {
       facts: await clone.engine.facts(),
       pool: { size: pool.size, ready: pool.ready },
+      zygoteCount: zygotes.ready,
       vmCount: this.#sandboxes.size,
       startsByKind: { ...this.#startsByKind },
     };
@@ -115,6 +140,28 @@ export class Host {
       return { sandbox, start: strategy.kind, readyMs };
     }
     throw new InstaVmError("internal", "no way to start a VM is configured; expected at least one");
+  }
+
+  async #forkAll(sandbox: Sandbox, { count, env }: ForkRequest, signal: AbortSignal): Promise<readonly Started[]> {
+    const { clone } = this.#parts;
+    const one = async (): Promise<Started> => {
+      const startedAtMs = clone.clock.monotonicMs();
+      const request = { origin: { kind: "sandbox", sandbox }, shape: sandbox.shape, env, priority: "normal" } as const;
+      const copy = await startClone(request, clone, signal);
+      return { sandbox: copy, start: "fork", readyMs: clone.clock.monotonicMs() - startedAtMs };
+    };
+    const outcomes = await Promise.allSettled(Array.from({ length: count }, one));
+    const made = outcomes.flatMap((outcome) => (outcome.status === "fulfilled" ? [outcome.value] : []));
+    const failed = outcomes.find((outcome) => outcome.status === "rejected");
+    if (failed === undefined) {
+      for (const { sandbox: copy } of made) this.#keep(copy);
+      this.#startsByKind.fork += made.length;
+      return made;
+    }
+    const reason = "another copy of the same fork could not be made";
+    await Promise.all(made.map(({ sandbox: copy }) => copy.destroy({ cause: "discarded", reason })));
+    signal.throwIfAborted();
+    throw failed.reason;
   }
 
   async #try(strategy: StartStrategy, request: StartRequest, signal: AbortSignal): Promise<Sandbox | undefined> {

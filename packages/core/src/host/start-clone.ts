@@ -2,6 +2,7 @@ import type { Shape, VmId } from "@instavm/contract";
 import type { Engine, PausedMachine, RunningMachine } from "../ports/engine.ts";
 import type { Template, VmDirectories } from "../ports/files.ts";
 import type { Chance } from "../ports/surroundings.ts";
+import { sleep } from "../waiting/deadline.ts";
 import { connectAgent } from "../vm/connect-agent.ts";
 import { newIdentity } from "../vm/identity.ts";
 import { newVmId } from "../vm/ids.ts";
@@ -11,6 +12,8 @@ import { Sandbox, type SandboxPorts } from "../vm/sandbox.ts";
 
 /** A clone stays in the background at most so long. */
 const longestBackgroundMs = 5_000;
+/** A guest that was not given this long after its connection was cut takes the next one for the same. */
+const cutNoticeMs = 20;
 
 /** What clones are started with. */
 export interface CloneParts extends SandboxPorts {
@@ -21,10 +24,11 @@ export interface CloneParts extends SandboxPorts {
   readonly cloneTimeoutMs: number;
 }
 
-/** What a clone is a copy of: a template's files, or a process that stands. */
+/** What a clone is a copy of: a template's files, a process that stands, or one that runs. */
 export type CloneOrigin =
   | { readonly kind: "template"; readonly template: Template }
-  | { readonly kind: "zygote"; readonly machine: PausedMachine };
+  | { readonly kind: "zygote"; readonly machine: PausedMachine }
+  | { readonly kind: "sandbox"; readonly sandbox: Sandbox };
 
 /** One clone to start. */
 export interface CloneRequest {
@@ -45,6 +49,8 @@ export async function startClone(request: CloneRequest, parts: CloneParts, signa
     const directory = await parts.directories.create(vmId);
     signal.throwIfAborted();
     machine = await copy(request, { vmId, directory }, { engine: parts.engine, signal });
+    // The guest must see that its connection was cut before it can take another.
+    if (request.origin.kind === "sandbox") await sleep(parts.clock, cutNoticeMs, signal);
     if (priority === "background") cancelTimer = prioritiseLater(machine, parts);
     const activate = newIdentity(vmId, env, parts);
     const session = await connectAgent(parts.link, machine, { signal, timeoutMs: parts.cloneTimeoutMs, activate });
@@ -70,6 +76,9 @@ async function copy(
   { engine, signal }: { readonly engine: Engine; readonly signal: AbortSignal },
 ): Promise<RunningMachine> {
   if (origin.kind === "zygote") return (await origin.machine.fork({ ...place, priority }, { signal })).machine;
+  if (origin.kind === "sandbox") {
+    return (await origin.sandbox.fork({ ...place, priority }, { signal })).machine;
+  }
   const { rootfsPath, files } = origin.template;
   return await engine.clone({ ...place, shape, rootfsPath, source: files, priority }, { signal });
 }

@@ -103,6 +103,8 @@ export interface Sessions {
 export interface HostStatus {
   readonly facts: EngineFacts;
   readonly pool: { readonly size: number; readonly ready: number };
+  /** VMs that stand still, to be forked. */
+  readonly zygoteCount: number;
   /** Live VMs of sessions; those in the pool are not counted. */
   readonly vmCount: number;
   /** VMs handed to sessions since the server started. */

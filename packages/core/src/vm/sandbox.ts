@@ -1,6 +1,6 @@
 import { InstaVmError, type Shape, type VmId } from "@instavm/contract";
 import type { AgentLink, AgentSession } from "../ports/agent-link.ts";
-import type { RunningMachine } from "../ports/engine.ts";
+import type { ForkConfig, ForkedMachine, RunningMachine } from "../ports/engine.ts";
 import type { Clock, Log } from "../ports/surroundings.ts";
 import type { Waiting } from "../ports/waiting.ts";
 import { untilAborted } from "../waiting/deadline.ts";
@@ -94,6 +94,11 @@ export class Sandbox {
   /** Gives it its full share of the host's cores. */
   prioritise(waiting?: Waiting): Promise<void> {
     return this.#machine.prioritise(waiting);
+  }
+
+  /** A copy of its process, while it goes on itself; see `RunningMachine.fork`. */
+  fork(config: ForkConfig, waiting?: Waiting): Promise<ForkedMachine> {
+    return this.#ports.queue.run(this.vmId, () => this.#machine.fork(config, waiting), waiting?.signal);
   }
 
   /** CPU time of its process so far, in ms; undefined when nobody can tell. Never rejects. */

@@ -48,6 +48,11 @@ export class Zygotes {
     this.#parts = parts;
   }
 
+  /** How many can be forked now. */
+  get ready(): number {
+    return [...this.#places.values()].filter(({ zygote }) => zygote !== undefined).length;
+  }
+
   /** False when no VM of this shape can have one. */
   mayHave({ memoryMib }: Shape): boolean {
     return this.#canFork !== false && memoryMib <= this.#parts.settings.memoryMib;

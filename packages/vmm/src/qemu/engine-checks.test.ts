@@ -4,7 +4,13 @@ import { engineChecks } from "./engine-checks.ts";
 test("what is there is shown with what was expected", async () => {
   const checks = await engineChecks({ tscProgramPath: "/nowhere/tsc" });
   const subjects = checks.map((check) => check.subject);
-  expect(subjects).toEqual(["QEMU", "hardware virtualization", "time stamp counter", "free memory"]);
+  expect(subjects).toEqual([
+    "QEMU",
+    "hardware virtualization",
+    "fork of VM processes",
+    "time stamp counter",
+    "free memory",
+  ]);
   expect(checks[0]).toMatchObject({ outcome: "ok", seen: expect.stringMatching(/^\d+\.\d+.* at \//) });
   expect(checks[1]?.seen).toMatch(/\.$/);
   for (const check of checks) expect(check.expected).not.toBe("");

@@ -1,7 +1,9 @@
-import { readFile } from "node:fs/promises";
+import { access, readFile } from "node:fs/promises";
 import { InstaVmError } from "@instavm/contract";
 import type { Check } from "@instavm/core";
+import { forkLibraryPath } from "../launcher/binary-path.ts";
 import { probeAccelerator } from "./accelerator-probe.ts";
+import type { QemuAccelerator } from "./accelerator-probe.ts";
 import { findQemu, installQemuCommand, oldestQemu, readQemu } from "./qemu-program.ts";
 import type { QemuProgram } from "./qemu-program.ts";
 import { measureTscKhz, tscProgramPath } from "./tsc-rate.ts";
@@ -12,6 +14,8 @@ export interface EngineCheckOptions {
   readonly tscProgramPath?: string | undefined;
   /** Default: the first `qemu-system-x86_64` on PATH. */
   readonly qemuPath?: string | undefined;
+  /** Default: beside the launcher's program. */
+  readonly forkLibraryPath?: string | undefined;
 }
 
 /** Below it the first template does not come up. */
@@ -21,11 +25,11 @@ const memoryNeededMib = 1_024;
 export async function engineChecks(options: EngineCheckOptions = {}): Promise<readonly Check[]> {
   const qemu = await attempt(async () => await readQemu(await findQemu(options.qemuPath)));
   const others = await Promise.all([
-    ...(qemu instanceof InstaVmError ? [] : [checkAccelerator(qemu)]),
+    ...(qemu instanceof InstaVmError ? [] : [checkAccelerator(qemu, options)]),
     checkClock(options.tscProgramPath ?? tscProgramPath()),
     checkMemory(),
   ]);
-  return [checkQemu(qemu), ...others];
+  return [checkQemu(qemu), ...others.flat()];
 }
 
 function checkQemu(qemu: QemuProgram | InstaVmError): Check {
@@ -37,12 +41,30 @@ function checkQemu(qemu: QemuProgram | InstaVmError): Check {
   return { subject, outcome: "ok", seen: `${qemu.build} at ${qemu.path}`, expected, remedy: "" };
 }
 
-async function checkAccelerator(qemu: QemuProgram): Promise<Check> {
+async function checkAccelerator(qemu: QemuProgram, options: EngineCheckOptions): Promise<readonly Check[]> {
   const { accelerator, reason } = await probeAccelerator({ qemuPath: qemu.path });
   const subject = "hardware virtualization";
   const expected = "KVM; VMs work without it, slower";
-  if (accelerator === "kvm") return { subject, outcome: "ok", seen: `KVM: ${reason}`, expected, remedy: "" };
-  return { subject, outcome: "warning", seen: reason, expected, remedy: "" };
+  const fork = await checkFork(accelerator, options.forkLibraryPath ?? forkLibraryPath());
+  if (accelerator === "kvm") return [{ subject, outcome: "ok", seen: `KVM: ${reason}`, expected, remedy: "" }, fork];
+  return [{ subject, outcome: "warning", seen: reason, expected, remedy: "" }, fork];
+}
+
+async function checkFork(accelerator: QemuAccelerator, libraryPath: string): Promise<Check> {
+  const row = { subject: "fork of VM processes", expected: "under emulation; under KVM files are cloned" } as const;
+  if (accelerator === "kvm")
+    return { ...row, outcome: "ok", seen: "not used: a VM under KVM cannot be forked", remedy: "" };
+  try {
+    await access(libraryPath);
+    return { ...row, outcome: "ok", seen: libraryPath, remedy: "" };
+  } catch {
+    return {
+      ...row,
+      outcome: "warning",
+      seen: `no library at ${libraryPath}: starts are file clones`,
+      remedy: "script/setup",
+    };
+  }
 }
 
 async function checkClock(programPath: string): Promise<Check> {
