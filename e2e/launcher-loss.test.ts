@@ -4,7 +4,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect, test } from "vitest";
-import { isRunning, launcherPid, until, vmProcesses, witnesses } from "./support/agreement.ts";
+import { isRunning, launcherPid, until, vmProcess, vmProcesses, witnesses } from "./support/agreement.ts";
 import { RealServer } from "./support/real-server.ts";
 import { processesOf } from "./support/traces.ts";
 
@@ -43,7 +43,7 @@ test("the death of a VM that a later launcher has adopted is noticed", async () 
   const { sessionId, vmId } = await server.client.createSession(small);
   const before = await killLauncher(server);
   await until("there is a launcher again", () => launcherPid(server) !== before);
-  process.kill(vmProcesses(server).get(String(vmId)) ?? 0, "SIGKILL");
+  process.kill(vmProcess(server, vmId), "SIGKILL");
   await until("the session says so", async () => !(await server.client.sessionStatus(sessionId)).vmAlive);
   const fresh = await server.client.execute(sessionId, "print('fresh')");
   expect(fresh).toMatchObject({ stdout: "fresh\n", vmStart: "clone" });
@@ -53,7 +53,7 @@ test("the death of a VM that a later launcher has adopted is noticed", async () 
 test("a VM that dies while there is no launcher is noticed", async () => {
   await using server = await RealServer.start();
   const { sessionId, vmId } = await server.client.createSession(small);
-  const pid = vmProcesses(server).get(String(vmId)) ?? 0;
+  const pid = vmProcess(server, vmId);
   process.kill(launcherPid(server), "SIGKILL");
   process.kill(pid, "SIGKILL");
   await until("the session says so", async () => !(await server.client.sessionStatus(sessionId)).vmAlive);

@@ -2,7 +2,7 @@ import { readdirSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
-import { isRunning, until, vmProcesses, witnesses } from "./support/agreement.ts";
+import { isRunning, until, vmProcess, vmProcesses, witnesses } from "./support/agreement.ts";
 import { RealServer } from "./support/real-server.ts";
 import { tracesOf } from "./support/traces.ts";
 
@@ -104,7 +104,7 @@ test("a session that is killed while its code runs: the call says so and nothing
 
 test("a sandbox whose process is killed leaves nothing, and its session can be killed", async () => {
   const { sessionId, vmId } = await server.client.createSession(small);
-  process.kill(vmProcesses(server).get(String(vmId)) ?? 0, "SIGKILL");
+  process.kill(vmProcess(server, vmId), "SIGKILL");
   await until("its directory is gone", () =>
     tracesOf(server.stateDirectory).every((line) => !line.includes(String(vmId))),
   );

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { setTimeout as sleep } from "node:timers/promises";
-import { isRunning, until, vmProcesses, witnesses } from "./support/agreement.ts";
+import { isRunning, until, vmProcess, witnesses } from "./support/agreement.ts";
 import { RealServer } from "./support/real-server.ts";
 
 /** The quickest to clone and the kindest to the host. */
@@ -125,7 +125,7 @@ test("a VM that died while the server was down: its session says so and the next
   await server.client.execute(lost.sessionId, "x = 1");
   await server.client.execute(other.sessionId, "x = 2");
   await server.stop();
-  process.kill(vmProcesses(server).get(String(lost.vmId)) ?? 0, "SIGKILL");
+  process.kill(vmProcess(server, lost.vmId), "SIGKILL");
   await server.startAgain();
   expect(await server.client.sessionStatus(lost.sessionId)).toMatchObject({
     exists: true,
@@ -145,7 +145,7 @@ test("a VM that died while the server was down: its session says so and the next
 test("a lifetime that ran out while the server was down is over at the next start", async () => {
   await using server = await RealServer.start();
   const { sessionId, vmId } = await server.client.createSession({ ...small, lifetimeS: 20 });
-  const pid = vmProcesses(server).get(String(vmId)) ?? 0;
+  const pid = vmProcess(server, vmId);
   await server.stop();
   await sleep(21_000);
   expect(isRunning(pid)).toBe(true);

@@ -20,6 +20,8 @@ export interface BenchServer extends AsyncDisposable {
 
 export interface BenchServerOptions {
   readonly poolSize: number;
+  /** Whether VMs are forked from a zygote; it is awaited then. Without it every start that is no pool hit is a file clone. */
+  readonly forks: boolean;
 }
 
 async function freePort(): Promise<number> {
@@ -49,6 +51,8 @@ export async function startBenchServer(options: BenchServerOptions): Promise<Ben
       stateDir,
       "--pool-size",
       String(options.poolSize),
+      "--zygote-memory-mib",
+      options.forks ? "1024" : "0",
     ],
     { stdio: ["ignore", "ignore", "inherit"] },
   );
@@ -61,7 +65,7 @@ export async function startBenchServer(options: BenchServerOptions): Promise<Ben
   };
   const apiKey = await waitForServer(baseUrl, stateDir);
   const client = new HttpClient(baseUrl, apiKey);
-  return {
+  const server: BenchServer = {
     client,
     stateDir,
     pid,
@@ -76,6 +80,28 @@ export async function startBenchServer(options: BenchServerOptions): Promise<Ben
       await rm(stateDir, { recursive: true, force: true });
     },
   };
+  if (options.forks) await makeZygote(server);
+  return server;
+}
+
+/** A figure of /metrics. */
+export async function metric({ client }: BenchServer, name: string): Promise<number> {
+  const metrics = await client.text("/metrics");
+  const value = new RegExp(`^${name} (\\d+)$`, "m").exec(metrics)?.[1];
+  if (value === undefined) throw new Error(`GET /metrics has no ${name}`);
+  return Number(value);
+}
+
+/** The first create of a server has its zygote made. */
+async function makeZygote(server: BenchServer): Promise<void> {
+  await server.client.call("POST", "/v1/sessions/session", {});
+  for (let waitedMs = 0; (await metric(server, "instavm_zygotes_ready")) === 0; waitedMs += 100) {
+    if (waitedMs > 180_000)
+      throw new Error("there was no zygote within 180 s; bin/instavm doctor says whether VMs can be forked here");
+    await sleep(100);
+  }
+  await killSessions(server.client);
+  await sleep(1000);
 }
 
 async function waitForServer(baseUrl: string, stateDir: string): Promise<string> {

@@ -5,6 +5,7 @@ import type { Figure, Suite } from "./result.ts";
 import { bootsUnderLoad } from "./suites/boots.ts";
 import { burst } from "./suites/burst.ts";
 import { coldBootSuite } from "./suites/cold-boot.ts";
+import { forkSuite } from "./suites/fork.ts";
 import { idle } from "./suites/idle.ts";
 import { neighboursSuite } from "./suites/neighbours.ts";
 import { timeToInteractive } from "./suites/time-to-interactive.ts";
@@ -12,7 +13,16 @@ import { trace } from "./suites/trace.ts";
 import { warm } from "./suites/warm.ts";
 import { table } from "./table.ts";
 
-const suites: readonly Suite[] = [timeToInteractive, trace, coldBootSuite, warm, neighboursSuite, idle, burst];
+const suites: readonly Suite[] = [
+  timeToInteractive,
+  trace,
+  forkSuite,
+  coldBootSuite,
+  warm,
+  neighboursSuite,
+  idle,
+  burst,
+];
 const onlyWhenNamed: readonly Suite[] = [bootsUnderLoad];
 
 const { values } = parseArgs({

@@ -1,4 +1,4 @@
-import { readFileSync, readdirSync } from "node:fs";
+import { readFileSync, readdirSync, readlinkSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { RealServer } from "./real-server.ts";
@@ -19,10 +19,26 @@ export function vmProcesses(server: RealServer): ReadonlyMap<string, number> {
   const directory = join(server.stateDirectory, "vms");
   const found = processesOf(directory).flatMap(({ pid, commandLine }) => {
     if (!/^\S*qemu-system/.test(commandLine)) return [];
-    const socket = commandLine.split(/[ ,=]/).find((part) => part.startsWith(directory));
-    return socket === undefined ? [] : [[basename(dirname(socket)), pid] as const];
+    // Where it works, not what it was started with: a fork has its parent's command line.
+    const own = workingDirectory(pid);
+    return own !== undefined && dirname(own) === directory ? [[basename(own), pid] as const] : [];
   });
   return new Map(found);
+}
+
+function workingDirectory(pid: number): string | undefined {
+  try {
+    return readlinkSync(`/proc/${String(pid)}/cwd`);
+  } catch {
+    return undefined; // It ended in this moment.
+  }
+}
+
+/** The process of one VM; throws when it has none. */
+export function vmProcess(server: RealServer, vmId: string | undefined): number {
+  const pid = vmProcesses(server).get(String(vmId));
+  if (pid === undefined) throw new Error(`VM ${String(vmId)} has no process`);
+  return pid;
 }
 
 /** The names in `vms/`. */

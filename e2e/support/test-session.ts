@@ -1,4 +1,4 @@
-import type { CreateSessionOptions, ExecuteOptions, ExecuteResult, InstaVm } from "instavm";
+import type { CreateSessionOptions, ExecuteOptions, ExecuteResult, InstaVm, CreatedSession } from "instavm";
 import type { RealServer } from "./real-server.ts";
 
 /** A session of one test, with a VM of its own. Disposing of it kills it. */
@@ -6,11 +6,14 @@ export class TestSession implements AsyncDisposable {
   readonly client: InstaVm;
   readonly sessionId: string;
   readonly vmId: string | undefined;
+  /** How the VM was started. */
+  readonly start: string | undefined;
 
-  private constructor(client: InstaVm, { sessionId, vmId }: { sessionId: string; vmId: string | undefined }) {
+  private constructor(client: InstaVm, { sessionId, vmId, start }: CreatedSession) {
     this.client = client;
     this.sessionId = sessionId;
     this.vmId = vmId;
+    this.start = start;
   }
 
   /** Resolves when its VM is ready. */

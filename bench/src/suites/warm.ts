@@ -23,7 +23,7 @@ export const warm: Suite = {
   name: "warm",
   about: "warm Python and Bash calls over HTTP, beside the guest protocol alone",
   async run(report) {
-    await using server = await startBenchServer({ poolSize: 0 });
+    await using server = await startBenchServer({ poolSize: 0, forks: true });
     const { sessionId, vmId } = await createToFirstResult(server, 1);
     const python = { sessionId, language: "python", code: "print(6*7)", prints: "42\n" } as const;
     const bash = { sessionId, language: "bash", code: "echo 42", prints: "42\n" } as const;
