@@ -89,7 +89,8 @@ print(open('/proc/sys/kernel/random/uuid').read().strip(), os.urandom(16).hex(),
     expect([full.start, stopped.start, other.start]).toEqual(["fork", "fork", "fork"]);
     const stoppedPid = vmProcess(server, stopped.vmId);
     process.kill(stoppedPid, "SIGSTOP");
-    await full.bash("dd if=/dev/zero of=/app/fill bs=1M 2>/dev/null; true", { timeoutS: 120 });
+    const fill = 'fallocate -l "$(df --output=avail -B1 /app | tail -1)" /app/fill; head -c 10M /dev/zero > /app/more';
+    expect((await full.bash(fill)).stderr).toContain("No space left on device");
     expect(await other.bash("echo fits > /app/file && sync && cat /app/file")).toMatchObject({ stdout: "fits\n" });
     await using next = await TestSession.open(server);
     expect(await next.python("print(6 * 7)")).toMatchObject({ stdout: "42\n" });
@@ -139,8 +140,8 @@ with concurrent.futures.ThreadPoolExecutor(4) as pool:
     assert sum(pool.map(lambda n: sum(range(n)), range(200))) == 1313400
 assert subprocess.check_output("for i in 1 2 3; do (echo $i; sh -c 'echo x') & done; wait", shell=True).count(b'\\n') == 6
 fired = threading.Event()
-threading.Timer(0.05, fired.set).start()
 started = time.monotonic()
+threading.Timer(0.05, fired.set).start()
 assert fired.wait(20) and time.monotonic() - started >= 0.04
 print('x' * 2_000_000)`;
   const result = await session.python(code, { timeoutS: 120 });
