@@ -358,6 +358,8 @@ function ownChapter(open: OpenRecords): void {
     expect(await records.sessions.findOwn(session.sessionId, session.keyId)).toEqual({ session, vm });
     expect(await records.sessions.findOwn(session.sessionId, stranger.keyId)).toBeUndefined();
     expect(await records.sessions.findOwn(newSessionId(), session.keyId)).toBeUndefined();
+    expect(await records.sessions.find(session.sessionId, session.keyId)).toEqual(session);
+    expect(await records.sessions.find(session.sessionId, stranger.keyId)).toBeUndefined();
     const { sessionId, name, metadata, lifetimeS, expiresAtMs } = session;
     expect(await records.vms.findOwn(vm.vmId, session.keyId)).toMatchObject({
       vm,

@@ -15,9 +15,10 @@ export function sessionRecords(db: Kysely<Tables>, guarded: Guarded): SessionRec
         else await db.transaction().execute((transaction) => insertBoth(transaction, session, vm));
       }),
 
-    find: (sessionId) =>
+    find: (sessionId, keyId) =>
       guarded(async () => {
-        const row = await db.selectFrom("sessions").selectAll().where("session_id", "=", sessionId).executeTakeFirst();
+        const any = db.selectFrom("sessions").selectAll().where("session_id", "=", sessionId);
+        const row = await (keyId === undefined ? any : any.where("key_id", "=", keyId)).executeTakeFirst();
         return row && readSession(row);
       }),
 

@@ -94,7 +94,8 @@ export interface KeyRecord {
 export interface SessionRecords {
   /** Session and, when it already has one, its VM: both or none. */
   insert(session: SessionRecord, vm?: VmRecord): Promise<void>;
-  find(sessionId: SessionId): Promise<SessionRecord | undefined>;
+  /** With a key: only that key's, see `findOwn`, of which it is the quicker part. */
+  find(sessionId: SessionId, keyId?: KeyId): Promise<SessionRecord | undefined>;
   /** Undefined for another key's session as for none: the other one is not read, so that both take the same time. */
   findOwn(sessionId: SessionId, keyId: KeyId): Promise<SessionWithVm | undefined>;
   listByKey(keyId: KeyId, options: ListOptions): Promise<readonly SessionWithVm[]>;

@@ -52,11 +52,11 @@ export class Cells {
   /** The session, when it is the caller's and has not ended; else throws `session_not_found`. */
   async usable(caller: Caller, sessionId: SessionId): Promise<SessionRecord> {
     const { records, clock } = this.#parts;
-    const own = await records.sessions.findOwn(sessionId, caller.keyId);
-    if (own === undefined) throw unknownSession(sessionId);
-    const end = endOf(own.session, clock.nowMs());
+    const session = await records.sessions.find(sessionId, caller.keyId);
+    if (session === undefined) throw unknownSession(sessionId);
+    const end = endOf(session, clock.nowMs());
     if (end !== undefined) throw end;
-    return own.session;
+    return session;
   }
 
   /** The session's live VM, a fresh one when that is dead; bounded by the caller's `timeoutMs`. */

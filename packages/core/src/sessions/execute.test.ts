@@ -80,7 +80,7 @@ describe("a cell", () => {
     const { client, sessionId, server } = await openSession(world);
     server.faults.clear();
     await client.execute(sessionId, "print(1)");
-    expect(server.faults.points.filter((point) => !point.endsWith("!"))).toEqual(["sessions.findOwn", "agent.runCode"]);
+    expect(server.faults.points.filter((point) => !point.endsWith("!"))).toEqual(["sessions.find", "agent.runCode"]);
   });
 
   test("of Python waits for the one before; one of Bash does not", async () => {

@@ -58,8 +58,11 @@ class MemorySessions implements SessionRecords {
     });
   }
 
-  find(sessionId: SessionId): Promise<SessionRecord | undefined> {
-    return this.#faults.call("sessions.find", undefined, () => this.#tables.sessions.get(sessionId));
+  find(sessionId: SessionId, keyId?: KeyId): Promise<SessionRecord | undefined> {
+    return this.#faults.call("sessions.find", undefined, () => {
+      const session = this.#tables.sessions.get(sessionId);
+      return keyId === undefined || session?.keyId === keyId ? session : undefined;
+    });
   }
 
   findOwn(sessionId: SessionId, keyId: KeyId): Promise<SessionWithVm | undefined> {
