@@ -1,4 +1,4 @@
-import { InstaVmError } from "@instavm/contract";
+import { InstaVmError, operations } from "@instavm/contract";
 import type { Operation } from "@instavm/contract";
 import type { z } from "zod";
 import { environmentVariable } from "./environment.ts";
@@ -25,7 +25,10 @@ export interface TransportOptions {
   readonly apiKey: string;
   /** In place of the global `fetch`. */
   readonly fetch: typeof fetch;
-  /** How often a call that only reads is sent again after a failure that may pass; by default 2. */
+  /**
+   * How often a call is sent again after a failure that may pass, by default 2: one that reads, deletes or creates, or that
+   * the server has not seen or not begun.
+   */
   readonly retries: number;
 }
 
@@ -45,12 +48,16 @@ interface Outgoing {
   readonly body: RequestInit["body"] | undefined;
   readonly contentType: string | undefined;
   readonly range?: string | undefined;
+  /** By this the server knows a request that it has done already. */
+  readonly idempotencyKey?: string | undefined;
 }
 
 const defaultBaseUrl = "http://127.0.0.1:8222";
 const defaultTimeoutMs = 30_000;
 const defaultRetries = 2;
 const eventStream = "text/event-stream";
+/** What they make is made once, however often the same request comes. */
+const creating: readonly Operation[] = [operations.createSession, operations.createVm];
 
 /** Sends requests and turns their answers, or the lack of one, into values or InstaVmErrors. */
 export class Transport {
@@ -67,14 +74,15 @@ export class Transport {
     this.#retries = options.retries ?? defaultRetries;
   }
 
-  /** Does one operation. One that only reads is tried again after a failure that may pass. */
+  /** Does one operation. It is sent again, where that is safe, after a failure that may pass. */
   async call<Called extends Operation>(
     operation: Called,
     input: OperationInput<Called>,
     options: CallOptions,
   ): Promise<z.output<Called["answer"]>> {
     const outgoing = toOutgoing(operation, input);
-    const text = await this.#text(outgoing, options, operation.method === "GET" ? this.#retries : 0);
+    const wait = new Wait(options, this.#asked(outgoing, options));
+    const text = await this.#tried(outgoing, wait, async (response) => await response.text());
     const answer = readAnswer<Called["answer"]>(operation.answer, text);
     if (answer.success) return answer.data;
     throw failureOfShape(this.#asked(outgoing, options), answer.error);
@@ -89,8 +97,8 @@ export class Transport {
     const outgoing = { ...toOutgoing(operation, input), accept: eventStream };
     const asked = this.#asked(outgoing, options);
     const wait = new Wait(options, asked);
-    const response = await wait.until(async (signal) => await this.#send(outgoing, signal));
-    yield* wait.during(serverEvents(await eventBytes(response, asked)));
+    const bytes = await this.#tried(outgoing, wait, async (response) => await eventBytes(response, asked));
+    yield* wait.during(serverEvents(bytes));
   }
 
   /** The same, for an operation that answers with bytes, read as they come. Deadline and signal hold until the last. */
@@ -101,19 +109,20 @@ export class Transport {
   ): AsyncGenerator<Uint8Array, void, undefined> {
     const outgoing = { ...toOutgoing(operation, input), accept: "*/*", range: input.range };
     const wait = new Wait(options, this.#asked(outgoing, options));
-    const open = async (): Promise<Response> => await wait.until(async (signal) => await this.#send(outgoing, signal));
-    const response = await wait.until(
-      async () => await withRetries(open, { retries: this.#retries, signal: wait.signal }),
-    );
-    if (response.body === null) return;
-    yield* wait.during(chunksOf(response.body));
+    const body = await this.#tried(outgoing, wait, async (response) => response.body);
+    if (body === null) return;
+    yield* wait.during(chunksOf(body));
   }
 
-  async #text(outgoing: Outgoing, options: CallOptions, retries: number): Promise<string> {
-    const wait = new Wait(options, this.#asked(outgoing, options));
-    const once = async (): Promise<string> =>
-      await wait.until(async (signal) => await (await this.#send(outgoing, signal)).text());
-    return await wait.until(async () => await withRetries(once, { retries, signal: wait.signal }));
+  /** What `read` makes of the answer of the first try that succeeds. */
+  async #tried<Value>(outgoing: Outgoing, wait: Wait, read: (response: Response) => Promise<Value>): Promise<Value> {
+    const once = async (): Promise<Value> =>
+      await wait.until(async (signal) => await read(await this.#send(outgoing, signal)));
+    const { signal, deadlineAtMs } = wait;
+    // A stream is at its end when the first try has failed.
+    const retries = outgoing.body instanceof ReadableStream ? 0 : this.#retries;
+    const isRepeatable = ["GET", "DELETE"].includes(outgoing.method) || outgoing.idempotencyKey !== undefined;
+    return await wait.until(async () => await withRetries(once, { retries, isRepeatable, signal, deadlineAtMs }));
   }
 
   async #send(outgoing: Outgoing, signal: AbortSignal): Promise<Response> {
@@ -123,6 +132,7 @@ export class Transport {
         accept: outgoing.accept,
         ...(this.#apiKey === undefined ? {} : { "x-api-key": this.#apiKey }),
         ...(outgoing.range === undefined ? {} : { range: outgoing.range }),
+        ...(outgoing.idempotencyKey === undefined ? {} : { "idempotency-key": outgoing.idempotencyKey }),
         ...(outgoing.contentType === undefined ? {} : { "content-type": outgoing.contentType }),
       },
       signal,
@@ -143,12 +153,15 @@ export class Transport {
 /** One call's deadline and its caller's signal. */
 class Wait {
   readonly signal: AbortSignal;
+  /** As `performance.now()` counts. */
+  readonly deadlineAtMs: number;
   readonly #asked: Asked;
   readonly #deadline: AbortSignal;
   readonly #caller: AbortSignal | undefined;
 
   constructor(options: CallOptions, asked: Asked) {
     this.#asked = asked;
+    this.deadlineAtMs = performance.now() + asked.timeoutMs;
     this.#deadline = AbortSignal.timeout(asked.timeoutMs);
     this.#caller = options.signal;
     this.signal = options.signal === undefined ? this.#deadline : AbortSignal.any([options.signal, this.#deadline]);
@@ -198,6 +211,7 @@ function toOutgoing(operation: Operation, input: OperationInput<Operation>): Out
     method: operation.method,
     path: query.size === 0 ? path : `${path}?${query.toString()}`,
     accept: "application/json",
+    ...(creating.includes(operation) ? { idempotencyKey: crypto.randomUUID() } : {}),
     ...(input.raw ?? bodyOf(operation, input.body)),
   };
 }
