@@ -21,6 +21,16 @@ export const errorTable = {
   vm_not_found: { status: 404, retryable: false, next: "List the VMs with GET /v1/vms." },
   key_not_found: { status: 404, retryable: false, next: "List the API keys with GET /v1/api-keys." },
   file_not_found: { status: 404, retryable: false, next: "Check the path inside the VM." },
+  context_not_found: {
+    status: 404,
+    retryable: false,
+    next: "List the VM's contexts with GET /v1/vms/{vm_id}/contexts.",
+  },
+  command_not_found: {
+    status: 404,
+    retryable: false,
+    next: "List the VM's commands with GET /v1/vms/{vm_id}/commands.",
+  },
   range_not_satisfiable: { status: 416, retryable: false, next: "Ask for bytes that the file has." },
   execution_not_found: { status: 404, retryable: false, next: "List the executions with GET /v1/executions." },
   conflict: { status: 409, retryable: false, next: "Read the current state first." },

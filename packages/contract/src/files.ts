@@ -12,6 +12,11 @@ export const filePathSchema = z
   .refine((path) => path.isWellFormed(), "expected Unicode text, got half of a surrogate pair")
   .refine((path) => encoder.encode(path).length <= pathLimitBytes, `expected at most ${pathLimitBytes} bytes`);
 
+/** An absolute path inside a VM, of a directory in which something starts. */
+export const directoryPathSchema = filePathSchema
+  .refine((path) => path.startsWith("/"), "expected an absolute path")
+  .meta({ examples: ["/tmp"] });
+
 /** The fields of POST /upload, which come before the file. */
 export const uploadFieldsSchema = z.object({
   session_id: sessionIdSchema,

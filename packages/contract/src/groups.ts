@@ -9,8 +9,20 @@ export const operationGroups = [
   },
   {
     name: "Execution",
-    description: "Python and Bash in a session's VM. A program that fails is an answer, not an error.",
+    description: "Python, JavaScript and Bash in a session's VM. A program that fails is an answer, not an error.",
     paths: ["/execute", "/execute_async", "/v1/executions"],
+  },
+  {
+    name: "Contexts",
+    description:
+      "Interpreters of a VM, each with its own state and working directory. Code runs in one with `/execute`.",
+    paths: ["/v1/vms/{vm_id}/contexts"],
+  },
+  {
+    name: "Commands",
+    description:
+      "Programs that run in the background of a VM and belong to no request: any number of readers, input, signals.",
+    paths: ["/v1/vms/{vm_id}/commands"],
   },
   {
     name: "Files",
@@ -25,7 +37,7 @@ export const operationGroups = [
   {
     name: "Keys",
     description: "API keys. Each sees only its own sessions and VMs; an admin's manages the keys of others.",
-    paths: ["/v1/api-keys", "/v1/users"],
+    paths: ["/v1/api-keys", "/v1/users", "/v1/ssh-keys"],
   },
   { name: "Server", description: "The server itself.", paths: ["/health"] },
 ] as const;

@@ -1,3 +1,5 @@
+export * from "./commands.ts";
+export * from "./contexts.ts";
 export * from "./error-body.ts";
 export * from "./errors.ts";
 export * from "./execute.ts";

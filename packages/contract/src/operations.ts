@@ -1,4 +1,18 @@
 import { z } from "zod";
+import {
+  commandIdSchema,
+  commandOutputEventSchemas,
+  commandSchema,
+  deletedCommandSchema,
+  getCommandQuerySchema,
+  listCommandsQuerySchema,
+  readOutputQuerySchema,
+  signalCommandRequestSchema,
+  startCommandRequestSchema,
+  writeStdinQuerySchema,
+  writtenStdinSchema,
+} from "./commands.ts";
+import { contextIdSchema, contextSchema, createContextRequestSchema, deletedContextSchema } from "./contexts.ts";
 import type { ErrorCode } from "./errors.ts";
 import { executeRequestSchema, executeResponseSchema } from "./execute.ts";
 import { downloadRequestSchema, downloadResponseSchema, uploadRequestSchema, uploadResponseSchema } from "./files.ts";
@@ -18,6 +32,7 @@ import {
   currentUserSchema,
   listKeysQuerySchema,
   revokedKeySchema,
+  sshKeysSchema,
   updateKeyRequestSchema,
 } from "./keys.ts";
 import { bodyLimitBytes, executeBodyLimitBytes, fileLimitBytes } from "./limits.ts";
@@ -133,6 +148,20 @@ const fileErrors = [
 
 const vmFiles = { ...plain, ...inVm, access: "key" } as const;
 const vmFileErrors = [
+const guestErrors = ["vm_not_found", "vm_lost", "guest_unreachable", "guest_protocol", "guest_failure"] as const;
+const vmContexts = { ...plain, ...inVm, access: "key" } as const;
+const vmContext = {
+  ...vmContexts,
+  params: z.object({ vm_id: vmIdSchema, context_id: contextIdSchema }),
+  missing: "context_not_found",
+} as const;
+const vmCommands = { ...plain, ...inVm, access: "key" } as const;
+const vmCommand = {
+  ...vmCommands,
+  params: z.object({ vm_id: vmIdSchema, command_id: z.coerce.number().pipe(commandIdSchema) }),
+  missing: "command_not_found",
+} as const;
+
   "bad_request",
   "invalid",
   "vm_not_found",
@@ -342,6 +371,15 @@ export const operations = {
     ...plain,
     method: "GET",
     path: "/v1/users/me",
+  listSshKeys: {
+    ...plain,
+    method: "GET",
+    path: "/v1/ssh-keys",
+    summary: "List the SSH keys; this release has no SSH gateway, so there are none",
+    access: "key",
+    answer: sshKeysSchema,
+    errors: [],
+  },
     summary: "Whose key this is",
     access: "key",
     answer: currentUserSchema,
@@ -351,7 +389,7 @@ export const operations = {
     ...plain,
     method: "POST",
     path: "/execute",
-    summary: "Run Python or Bash in a session's VM",
+    summary: "Run Python, JavaScript or Bash in a session's VM",
     access: "key",
     body: executeRequestSchema,
     bodyLimitBytes: executeBodyLimitBytes,
@@ -366,6 +404,7 @@ export const operations = {
       "guest_protocol",
       "guest_failure",
       "gateway_timeout",
+      "context_not_found",
       ...startErrors,
     ],
   },
@@ -373,7 +412,7 @@ export const operations = {
     ...plain,
     method: "POST",
     path: "/execute_async",
-    summary: "Run Python or Bash in a session's VM without waiting for its end",
+    summary: "Run Python, JavaScript or Bash in a session's VM without waiting for its end",
     access: "key",
     body: executeAsyncRequestSchema,
     bodyLimitBytes: executeBodyLimitBytes,
@@ -536,6 +575,121 @@ export const operations = {
     ...plain,
     method: "GET",
     path: "/health",
+  createContext: {
+    ...vmContexts,
+    method: "POST",
+    path: "/v1/vms/{vm_id}/contexts",
+    summary: "Make a context: an interpreter with its own state",
+    body: createContextRequestSchema,
+    answer: contextSchema,
+    errors: ["limit_exceeded", ...guestErrors],
+  },
+  listContexts: {
+    ...vmContexts,
+    method: "GET",
+    path: "/v1/vms/{vm_id}/contexts",
+    summary: "List the contexts of a VM",
+    answer: z.array(contextSchema),
+    errors: guestErrors,
+  },
+  getContext: {
+    ...vmContext,
+    method: "GET",
+    path: "/v1/vms/{vm_id}/contexts/{context_id}",
+    summary: "Read a context",
+    answer: contextSchema,
+    errors: guestErrors,
+  },
+  deleteContext: {
+    ...vmContext,
+    method: "DELETE",
+    path: "/v1/vms/{vm_id}/contexts/{context_id}",
+    summary: "End a context, its interpreter and the code that runs in it",
+    answer: deletedContextSchema,
+    errors: guestErrors,
+  },
+  restartContext: {
+    ...vmContext,
+    method: "POST",
+    path: "/v1/vms/{vm_id}/contexts/{context_id}/restart",
+    summary: "End a context's interpreter and the code that runs in it; the next code gets a new one",
+    answer: contextSchema,
+    errors: guestErrors,
+  },
+  interruptContext: {
+    ...vmContext,
+    method: "POST",
+    path: "/v1/vms/{vm_id}/contexts/{context_id}/interrupt",
+    summary: "Interrupt the code that runs in a context; its state stays",
+    answer: contextSchema,
+    errors: guestErrors,
+  },
+  startCommand: {
+    ...vmCommands,
+    method: "POST",
+    path: "/v1/vms/{vm_id}/commands",
+    summary: "Start a program that runs in the background",
+    body: startCommandRequestSchema,
+    bodyLimitBytes: executeBodyLimitBytes,
+    answer: commandSchema,
+    errors: ["file_not_found", "limit_exceeded", ...guestErrors],
+  },
+  listCommands: {
+    ...vmCommands,
+    method: "GET",
+    path: "/v1/vms/{vm_id}/commands",
+    summary: "List a VM's commands that run and the last ones that ended, oldest first",
+    query: listCommandsQuerySchema,
+    answer: z.array(commandSchema),
+    errors: guestErrors,
+  },
+  getCommand: {
+    ...vmCommand,
+    method: "GET",
+    path: "/v1/vms/{vm_id}/commands/{command_id}",
+    summary: "Read how a command stands, or wait for its end",
+    query: getCommandQuerySchema,
+    answer: commandSchema,
+    errors: guestErrors,
+  },
+  deleteCommand: {
+    ...vmCommand,
+    method: "DELETE",
+    path: "/v1/vms/{vm_id}/commands/{command_id}",
+    summary: "Forget a command and its output; one that runs is killed first, with all that it has started",
+    answer: deletedCommandSchema,
+    errors: guestErrors,
+  },
+  writeStdin: {
+    ...vmCommand,
+    method: "POST",
+    path: "/v1/vms/{vm_id}/commands/{command_id}/stdin",
+    summary: "Write bytes to a command's stdin",
+    query: writeStdinQuerySchema,
+    bodyType: "application/octet-stream",
+    bodyLimitBytes: fileLimitBytes,
+    answer: writtenStdinSchema,
+    errors: ["too_large", "timeout", "conflict", ...guestErrors],
+  },
+  signalCommand: {
+    ...vmCommand,
+    method: "POST",
+    path: "/v1/vms/{vm_id}/commands/{command_id}/signal",
+    summary: "Send a signal to a command; one that has ended is left as it is",
+    body: signalCommandRequestSchema,
+    answer: commandSchema,
+    errors: guestErrors,
+  },
+  readOutput: {
+    ...vmCommand,
+    method: "GET",
+    path: "/v1/vms/{vm_id}/commands/{command_id}/output",
+    summary: "Read a command's output as events, from any offset that is kept",
+    query: readOutputQuerySchema,
+    answer: commandOutputEventSchemas.stdout,
+    answerTypes: ["text/event-stream"],
+    errors: guestErrors,
+  },
     summary: "Whether the server works, and what runs the VMs",
     access: "open",
     answer: healthResponseSchema,

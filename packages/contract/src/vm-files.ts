@@ -13,7 +13,9 @@ export const fileModeSchema = z
   .meta({ examples: ["0644"] });
 
 /** A user or group of the VM: its name or number. */
-const accountSchema = z.string().regex(/^[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}$/, "expected a name or number of the VM");
+export const accountSchema = z
+  .string()
+  .regex(/^[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}$/, "expected a name or number of the VM");
 
 const ownerFields = { user: accountSchema.optional(), group: accountSchema.optional() };
 
