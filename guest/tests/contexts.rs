@@ -24,6 +24,7 @@ fn create(host: &mut Host, language: Language, cwd: &str) -> String {
     let request = CreateContext {
         language: language.into(),
         cwd: cwd.to_owned(),
+        ..CreateContext::default()
     };
     context_in(host.call(open::Call::CreateContext(request))).context_id
 }
@@ -104,6 +105,39 @@ fn a_context_of_each_language_has_its_state_and_its_directory_and_loses_them_in_
         };
         context_in(host.call(open::Call::RestartContext(restart)));
         assert_eq!(run(&mut host, &id, show).text(), missing);
+    }
+}
+
+#[test]
+fn a_context_has_its_own_environment_also_behind_a_restart() {
+    let agent = Agent::start();
+    let mut host = agent.connect();
+    let shows = [
+        "import os; print(os.environ.get('FLAVOUR'))",
+        "console.log(process.env.FLAVOUR ?? 'None')",
+        "echo ${FLAVOUR-None}",
+    ];
+    for ((language, ..), show) in LANGUAGES.into_iter().zip(shows) {
+        let request = |env: BTreeMap<String, String>| CreateContext {
+            language: language.into(),
+            cwd: String::new(),
+            env: env.into_iter().collect(),
+        };
+        let salty = BTreeMap::from([("FLAVOUR".to_owned(), "salt = a+b".to_owned())]);
+        let id = context_in(host.call(open::Call::CreateContext(request(salty)))).context_id;
+        let plain = create(&mut host, language, "");
+        assert_eq!(run(&mut host, &id, show).text(), "salt = a+b\n");
+        assert_eq!(run(&mut host, &plain, show).text(), "None\n");
+        let restart = RestartContext {
+            context_id: id.clone(),
+        };
+        context_in(host.call(open::Call::RestartContext(restart)));
+        assert_eq!(run(&mut host, &id, show).text(), "salt = a+b\n");
+        let wrong = BTreeMap::from([("A=B".to_owned(), String::new())]);
+        let failure = host
+            .call(open::Call::CreateContext(request(wrong)))
+            .failure();
+        assert_eq!(failure.code(), FailureCode::Invalid);
     }
 }
 
@@ -350,6 +384,7 @@ fn a_context_that_cannot_be_is_refused_when_it_is_made() {
         let request = CreateContext {
             language: language.into(),
             cwd: cwd.to_owned(),
+            ..CreateContext::default()
         };
         let failure = host.call(open::Call::CreateContext(request)).failure();
         assert_eq!(failure.code(), FailureCode::Invalid, "{cwd}");
@@ -358,6 +393,7 @@ fn a_context_that_cannot_be_is_refused_when_it_is_made() {
         let request = CreateContext {
             language: language.into(),
             cwd: String::new(),
+            ..CreateContext::default()
         };
         let failure = host.call(open::Call::CreateContext(request)).failure();
         assert_eq!(failure.code(), FailureCode::Unsupported, "{language:?}");
@@ -381,6 +417,7 @@ fn no_more_than_32_contexts_are_made() {
         let request = CreateContext {
             language: Language::Bash.into(),
             cwd: String::new(),
+            ..CreateContext::default()
         };
         match host.call(open::Call::CreateContext(request)) {
             answer if matches!(answer.outcome, Some(outcome::Outcome::Failure(_))) => {

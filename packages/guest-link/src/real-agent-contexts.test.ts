@@ -38,6 +38,14 @@ const cells: readonly (readonly [
 ];
 
 describe("contexts on the real agent", () => {
+  it("have an environment of their own", async () => {
+    await using session = await link.connect(agent.socketPath);
+    const { contextId } = await session.contexts.create({ language: "bash", env: { FLAVOUR: "salt" } });
+    const { stdout } = await collect(session.runCode({ code: "echo $FLAVOUR", language: "detect", contextId }));
+    expect(stdout).toBe("salt\n");
+    await session.contexts.delete(contextId);
+  });
+
   it.each(cells)(
     "are made, listed, interrupted, restarted and deleted: %s",
     async (language, { set, show, endless }) => {

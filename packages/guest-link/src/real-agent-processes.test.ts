@@ -109,6 +109,14 @@ describe("background processes on the real agent", () => {
     expect(ended.ended?.signal).toBe(15);
   });
 
+  it("are forgotten, and ended first when they run", async () => {
+    await using session = await connect();
+    const { processId } = await session.processes.start({ command: { argv: ["sleep", "1000"] } });
+    expect((await session.processes.forget(processId)).ended).toMatchObject({ signal: 9, exitCode: 137 });
+    expect((await session.processes.list()).map((process) => process.processId)).not.toContain(processId);
+    await expect(session.processes.forget(processId)).rejects.toMatchObject({ code: "not_found" });
+  });
+
   it("are unknown or refused with a code of their own", async () => {
     await using session = await connect();
     await expect(session.processes.wait(4_000_000)).rejects.toMatchObject({ code: "not_found" });

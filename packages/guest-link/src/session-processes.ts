@@ -94,6 +94,11 @@ export class LinkedProcesses implements AgentProcesses {
     const call = { case: "waitProcess", value: { processId: idOf(processId) } } as const;
     return this.#calls.ended(this.#calls.open(call, shape, waiting), shape, processAnswer);
   }
+
+  async forget(processId: number, waiting: Waiting = {}): Promise<GuestProcess> {
+    const of = { subject: "forget process", topic: "background", waiting } as const;
+    return this.#calls.ask({ case: "forgetProcess", value: { processId: idOf(processId) } }, of, processAnswer);
+  }
 }
 
 const processAnswer: ReadOutcome<GuestProcess> = (outcome) =>

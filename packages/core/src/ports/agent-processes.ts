@@ -76,4 +76,6 @@ export interface AgentProcesses {
   signal(processId: number, signal: number, waiting?: Waiting): Promise<GuestProcess>;
   /** Resolves when it has ended. */
   wait(processId: number, waiting?: Waiting): Promise<GuestProcess>;
+  /** Forgets it and its output. One that runs is ended first, with all that it has started. Resolves with how it ended. */
+  forget(processId: number, waiting?: Waiting): Promise<GuestProcess>;
 }
