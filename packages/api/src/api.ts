@@ -1,5 +1,5 @@
 import { InstaVmError, bodyLimitBytes } from "@instavm/contract";
-import type { Clock, Executions, Files, Keys, Log, Sessions, Vms } from "@instavm/core";
+import type { Clock, Executions, Files, IdempotentCalls, Keys, Log, Sessions, Vms } from "@instavm/core";
 import { fastify } from "fastify";
 import type { FastifyError, FastifyInstance } from "fastify";
 import { Authenticator } from "./auth/authenticator.ts";
@@ -28,6 +28,7 @@ export interface ApiParts {
   readonly files: Files;
   readonly vms: Vms;
   readonly keys: Keys;
+  readonly idempotentCalls: IdempotentCalls;
   readonly host: HostFacts;
   readonly clock: Pick<Clock, "nowMs" | "monotonicMs">;
   readonly log: Log;
@@ -84,6 +85,7 @@ export function createApi(parts: ApiParts): Api {
   const context = {
     authenticator,
     inFlight,
+    idempotentCalls: parts.idempotentCalls,
     metrics: new RequestMetrics(),
   };
   const { heartbeatMs } = { ...defaultPatience, ...parts.patience };

@@ -7,6 +7,7 @@ export * from "./executions.ts";
 export * from "./files.ts";
 export * from "./groups.ts";
 export * from "./health.ts";
+export * from "./idempotency.ts";
 export * from "./ids.ts";
 export * from "./keys.ts";
 export * from "./limits.ts";

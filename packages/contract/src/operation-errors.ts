@@ -4,7 +4,7 @@ import type { Operation } from "./operations.ts";
 
 /** Every code that an operation can answer with: its own, and those that come with its key, parameters and body. */
 export function errorCodesOf(operation: Operation): readonly ErrorCode[] {
-  const { access, missing, errors } = operation;
+  const { access, missing, errors, hasIdempotencyKey } = operation;
   const takesBody = !isEmptyObject(jsonSchema(operation.body, "input"));
   const takesQuery = !isEmptyObject(jsonSchema(operation.query, "input"));
   const codes: readonly ErrorCode[] = [
@@ -15,6 +15,7 @@ export function errorCodesOf(operation: Operation): readonly ErrorCode[] {
     ...(missing === undefined ? [] : [missing]),
     ...(takesBody || takesQuery ? (["invalid"] as const) : []),
     ...(takesBody ? (["too_large", "timeout"] as const) : []),
+    ...(hasIdempotencyKey ? (["invalid", "idempotency_key_reused"] as const) : []),
     ...errors,
     "internal",
     // The server is being stopped.

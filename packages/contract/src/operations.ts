@@ -116,6 +116,8 @@ export interface Operation<
   readonly answerTypes?: readonly AnswerType[];
   /** The header `Range` is heeded: 206 with a part of the bytes. */
   readonly hasRanges?: true;
+  /** The header `Idempotency-Key` is heeded: a repeated call gets the answer of the first. */
+  readonly hasIdempotencyKey?: true;
   /** What can go wrong besides `internal`, and `unauthorized` where a key is needed. */
   readonly errors: readonly ErrorCode[];
 }
@@ -146,8 +148,6 @@ const fileErrors = [
   ...startErrors,
 ] as const;
 
-const vmFiles = { ...plain, ...inVm, access: "key" } as const;
-const vmFileErrors = [
 const guestErrors = ["vm_not_found", "vm_lost", "guest_unreachable", "guest_protocol", "guest_failure"] as const;
 const vmContexts = { ...plain, ...inVm, access: "key" } as const;
 const vmContext = {
@@ -162,6 +162,8 @@ const vmCommand = {
   missing: "command_not_found",
 } as const;
 
+const vmFiles = { ...plain, ...inVm, access: "key" } as const;
+const vmFileErrors = [
   "bad_request",
   "invalid",
   "vm_not_found",
@@ -182,6 +184,7 @@ export const operations = {
     access: "key-or-body",
     body: createSessionRequestSchema,
     answer: createSessionResponseSchema,
+    hasIdempotencyKey: true,
     errors: ["bad_request", "invalid", "too_large", "limit_exceeded", ...startErrors],
   },
   getSession: {
@@ -253,6 +256,7 @@ export const operations = {
     query: createVmQuerySchema,
     body: createVmRequestSchema,
     answer: vmSchema,
+    hasIdempotencyKey: true,
     errors: [
       "bad_request",
       "invalid",
@@ -367,10 +371,6 @@ export const operations = {
     answer: revokedKeySchema,
     errors: ["key_not_found", "conflict"],
   },
-  getCurrentUser: {
-    ...plain,
-    method: "GET",
-    path: "/v1/users/me",
   listSshKeys: {
     ...plain,
     method: "GET",
@@ -380,6 +380,10 @@ export const operations = {
     answer: sshKeysSchema,
     errors: [],
   },
+  getCurrentUser: {
+    ...plain,
+    method: "GET",
+    path: "/v1/users/me",
     summary: "Whose key this is",
     access: "key",
     answer: currentUserSchema,
@@ -400,11 +404,11 @@ export const operations = {
       "invalid",
       "too_large",
       "session_not_found",
+      "context_not_found",
       "vm_lost",
       "guest_protocol",
       "guest_failure",
       "gateway_timeout",
-      "context_not_found",
       ...startErrors,
     ],
   },
@@ -571,10 +575,6 @@ export const operations = {
     answerTypes: ["text/event-stream"],
     errors: vmFileErrors,
   },
-  health: {
-    ...plain,
-    method: "GET",
-    path: "/health",
   createContext: {
     ...vmContexts,
     method: "POST",
@@ -690,6 +690,10 @@ export const operations = {
     answerTypes: ["text/event-stream"],
     errors: guestErrors,
   },
+  health: {
+    ...plain,
+    method: "GET",
+    path: "/health",
     summary: "Whether the server works, and what runs the VMs",
     access: "open",
     answer: healthResponseSchema,

@@ -7,7 +7,9 @@ export {
 } from "./platform.ts";
 export * from "./executions/executions.ts";
 export * from "./files/files.ts";
+export * from "./idempotency/idempotent-calls.ts";
 export * from "./ports/agent-exec.ts";
+export * from "./ports/answer-records.ts";
 export * from "./ports/agent-files.ts";
 export * from "./ports/agent-contexts.ts";
 export * from "./ports/agent-link.ts";

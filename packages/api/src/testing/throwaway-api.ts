@@ -1,6 +1,7 @@
 import { connect } from "node:net";
+import { createIdempotentCalls } from "@instavm/core";
 import type { HostStatus, Log } from "@instavm/core";
-import { FakeWorld } from "@instavm/testkit";
+import { FakeWorld, Faults, openMemoryRecords } from "@instavm/testkit";
 import { createApi } from "../api.ts";
 import type { Api, ApiParts } from "../api.ts";
 import { MemoryExecutions } from "./memory-executions.ts";
@@ -56,6 +57,11 @@ export async function startApi(changes: Partial<ApiParts> = {}, port = 0): Promi
     files,
     vms: world.server().platform.vms,
     keys: keys.keys,
+    idempotentCalls: createIdempotentCalls({
+      records: openMemoryRecords(world.tables, new Faults()).answers,
+      clock: { nowMs: () => Date.now() },
+      log: logTo(logged),
+    }),
     host: { version: "0.0.0-test", status: () => hostStatus },
     clock: { nowMs: () => Date.now(), monotonicMs: () => performance.now() },
     log: logTo(logged),
