@@ -1,4 +1,4 @@
-import { InstaVmError, operations } from "@instavm/contract";
+import { InstaVmError } from "@instavm/contract";
 import type { Operation } from "@instavm/contract";
 import type { z } from "zod";
 import { environmentVariable } from "./environment.ts";
@@ -56,8 +56,6 @@ const defaultBaseUrl = "http://127.0.0.1:8222";
 const defaultTimeoutMs = 30_000;
 const defaultRetries = 2;
 const eventStream = "text/event-stream";
-/** What they make is made once, however often the same request comes. */
-const creating: readonly Operation[] = [operations.createSession, operations.createVm];
 
 /** Sends requests and turns their answers, or the lack of one, into values or InstaVmErrors. */
 export class Transport {
@@ -211,7 +209,7 @@ function toOutgoing(operation: Operation, input: OperationInput<Operation>): Out
     method: operation.method,
     path: query.size === 0 ? path : `${path}?${query.toString()}`,
     accept: "application/json",
-    ...(creating.includes(operation) ? { idempotencyKey: crypto.randomUUID() } : {}),
+    ...(operation.hasIdempotencyKey === true ? { idempotencyKey: crypto.randomUUID() } : {}),
     ...(input.raw ?? bodyOf(operation, input.body)),
   };
 }
