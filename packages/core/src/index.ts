@@ -5,6 +5,8 @@ export {
   type PlatformPorts,
   type PlatformSettings,
 } from "./platform.ts";
+export * from "./commands/commands.ts";
+export * from "./contexts/contexts.ts";
 export * from "./executions/executions.ts";
 export * from "./files/files.ts";
 export * from "./idempotency/idempotent-calls.ts";

@@ -71,8 +71,8 @@ describe("contexts on the real agent", () => {
       await contexts.restart(contextId);
       expect((await run(show)).stdout.toLowerCase()).toBe("false\n");
       await contexts.delete(contextId);
-      await expect(run(show)).rejects.toMatchObject({ code: "not_found" });
-      await expect(contexts.delete(contextId)).rejects.toMatchObject({ code: "not_found" });
+      await expect(run(show)).rejects.toMatchObject({ code: "context_not_found" });
+      await expect(contexts.delete(contextId)).rejects.toMatchObject({ code: "context_not_found" });
       expect((await contexts.list()).map((context) => context.contextId)).not.toContain(contextId);
     },
   );
@@ -93,7 +93,7 @@ describe("contexts on the real agent", () => {
     const nowhere = session.contexts.create({ language: "bash", cwd: "/no/such" });
     await expect(nowhere).rejects.toMatchObject({ code: "invalid" });
     for (const contextId of ["", "no-such", "../x", "x".repeat(1000)]) {
-      await expect(session.contexts.restart(contextId)).rejects.toMatchObject({ code: "not_found" });
+      await expect(session.contexts.restart(contextId)).rejects.toMatchObject({ code: "context_not_found" });
     }
   });
 });

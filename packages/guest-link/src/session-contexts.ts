@@ -57,9 +57,7 @@ const contextAnswer: ReadOutcome<GuestContext> = (outcome) =>
 /** To the agent an empty id is the default context of Python. */
 function named(contextId: string): string {
   if (idPattern.test(contextId)) return contextId;
-  throw new InstaVmError("not_found", `context ${JSON.stringify(contextId.slice(0, 64))} does not exist`, {
-    next: "Create the context first.",
-  });
+  throw new InstaVmError("context_not_found", `context ${JSON.stringify(contextId.slice(0, 64))} does not exist`);
 }
 
 /** Throws `guest_protocol` on what no context can be. */

@@ -104,12 +104,10 @@ export class LinkedProcesses implements AgentProcesses {
 const processAnswer: ReadOutcome<GuestProcess> = (outcome) =>
   outcome.case === "process" ? readProcess(outcome.value) : undefined;
 
-/** Throws `not_found` for what no id is. */
+/** Throws `command_not_found` for what no id is. */
 function idOf(processId: number): number {
   if (Number.isInteger(processId) && processId >= 1 && processId <= greatestId) return processId;
-  throw new InstaVmError("not_found", `Process ${processId} does not exist in this VM.`, {
-    next: "List the processes of this VM.",
-  });
+  throw new InstaVmError("command_not_found", `Process ${processId} does not exist in this VM.`);
 }
 
 /** A stream as the output of one process. Iterated once. */

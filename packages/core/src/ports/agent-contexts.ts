@@ -22,7 +22,7 @@ export interface CreateContextRequest {
   readonly env?: Readonly<Record<string, string>>;
 }
 
-/** The contexts of the VM behind one session. Every method but the first two throws `not_found` for an id that is none. */
+/** The contexts of the VM behind one session. Every method but the first two throws `context_not_found` for an id that is none. */
 export interface AgentContexts {
   /** Makes one; its interpreter starts at once. Throws `limit_exceeded` beyond 32 contexts. */
   create(request: CreateContextRequest, waiting?: Waiting): Promise<GuestContext>;
