@@ -18,13 +18,13 @@ const snippetWithinMs = 60_000;
  */
 export class GuideReader implements AsyncDisposable {
   readonly directory = mkdtempSync(join(tmpdir(), "instavm-guide-"));
+  readonly apiKey: string;
   readonly #server: RealServer;
-  readonly #apiKey: string;
   #count = 0;
 
   private constructor(server: RealServer, apiKey: string) {
     this.#server = server;
-    this.#apiKey = apiKey;
+    this.apiKey = apiKey;
     symlinkSync(join(repository, "bin"), join(this.directory, "bin"));
     mkdirSync(join(this.directory, "node_modules"));
     symlinkSync(join(repository, "sdk/typescript"), join(this.directory, "node_modules/instavm"));
@@ -51,7 +51,7 @@ export class GuideReader implements AsyncDisposable {
   /** Ends what the page has left running. */
   async [Symbol.asyncDispose](): Promise<void> {
     rmSync(this.directory, { recursive: true, force: true });
-    const client = new InstaVm({ baseUrl: this.#server.baseUrl, apiKey: this.#apiKey });
+    const client = new InstaVm({ baseUrl: this.#server.baseUrl, apiKey: this.apiKey });
     for (const { sessionId } of await client.listSessions({ limit: 1000 })) await client.kill(sessionId);
   }
 
@@ -64,7 +64,7 @@ export class GuideReader implements AsyncDisposable {
       PATH: `${dirname(process.execPath)}:${join(repository, "bin")}:${process.env["PATH"] ?? ""}`,
       HOME: this.directory,
       INSTAVM_BASE_URL: this.#server.baseUrl,
-      INSTAVM_API_KEY: this.#apiKey,
+      INSTAVM_API_KEY: this.apiKey,
       INSTAVM_STATE_DIR: this.#server.stateDirectory,
     };
     const bash = ["--norc", "-euo", "pipefail", "-c", `. "$1"; ${line}`, "bash", this.#exports, path];
