@@ -7,6 +7,7 @@ import { repository } from "./support/shell-user.ts";
 import { isAsShown } from "./support/shown-output.ts";
 import { snippetsOf } from "./support/snippets.ts";
 import type { Snippet } from "./support/snippets.ts";
+import { typeErrors } from "./support/type-check.ts";
 
 /** The README and every page under docs/, by path. */
 const pages: ReadonlyMap<string, readonly Snippet[]> = new Map(
@@ -41,6 +42,15 @@ describe("pages", () => {
     const run = [...pages.values()].flat().filter(({ isRun }) => isRun);
     expect(run.length).toBeGreaterThan(40);
     expect(run.filter(({ output }) => output !== undefined).length).toBeGreaterThan(run.length / 2);
+  });
+
+  test("show TypeScript that the compiler accepts", async () => {
+    const modules = [...pages.values()].flat().filter(({ kind }) => kind === "ts");
+    expect(modules.length).toBeGreaterThan(5);
+    expect(await typeErrors(modules.map(({ code }) => code))).toBe("");
+    expect(await typeErrors(['import { Sandbox } from "instavm";\nSandbox.create({ cpus: 4 });\n'])).toContain(
+      "TS2353",
+    );
   });
 
   test("are read block by block", () => {
