@@ -160,7 +160,7 @@ class Wait {
   constructor(options: CallOptions, asked: Asked) {
     this.#asked = asked;
     this.deadlineAtMs = performance.now() + asked.timeoutMs;
-    this.#deadline = AbortSignal.timeout(asked.timeoutMs);
+    this.#deadline = AbortSignal.timeout(Math.ceil(asked.timeoutMs));
     this.#caller = options.signal;
     this.signal = options.signal === undefined ? this.#deadline : AbortSignal.any([options.signal, this.#deadline]);
   }
