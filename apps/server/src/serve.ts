@@ -54,6 +54,8 @@ export async function serve({ settings, log, stop, announce }: ServeOptions): Pr
     sessions: platform.sessions,
     executions: platform.executions,
     files: platform.files,
+    contexts: platform.contexts,
+    commands: platform.commands,
     vms: platform.vms,
     keys,
     idempotentCalls: createIdempotentCalls({ records: store.answers, clock: systemClock, log }),

@@ -1,5 +1,16 @@
 import { InstaVmError, bodyLimitBytes } from "@instavm/contract";
-import type { Clock, Executions, Files, IdempotentCalls, Keys, Log, Sessions, Vms } from "@instavm/core";
+import type {
+  Clock,
+  Commands,
+  Contexts,
+  Executions,
+  Files,
+  IdempotentCalls,
+  Keys,
+  Log,
+  Sessions,
+  Vms,
+} from "@instavm/core";
 import { fastify } from "fastify";
 import type { FastifyError, FastifyInstance } from "fastify";
 import { Authenticator } from "./auth/authenticator.ts";
@@ -10,6 +21,8 @@ import { acceptJsonBodies } from "./http/json-body.ts";
 import { closeStalledExchanges } from "./http/stalled-exchanges.ts";
 import { requestId } from "./http/request-id.ts";
 import { RequestMetrics } from "./metrics.ts";
+import { commandRoutes } from "./routes/command-routes.ts";
+import { contextRoutes } from "./routes/context-routes.ts";
 import { executeRoute } from "./routes/execute-route.ts";
 import { executionRoutes } from "./routes/execution-routes.ts";
 import { docsRoute, healthRoute, metricsRoute, openApiRoute } from "./routes/host-routes.ts";
@@ -26,6 +39,8 @@ export interface ApiParts {
   readonly sessions: Sessions;
   readonly executions: Executions;
   readonly files: Files;
+  readonly contexts: Contexts;
+  readonly commands: Commands;
   readonly vms: Vms;
   readonly keys: Keys;
   readonly idempotentCalls: IdempotentCalls;
@@ -97,6 +112,8 @@ export function createApi(parts: ApiParts): Api {
     ...executionRoutes(parts.executions),
     ...transferRoutes(parts.files),
     ...vmFileRoutes({ ...parts, heartbeatMs }),
+    ...contextRoutes(parts.contexts),
+    ...commandRoutes({ ...parts, heartbeatMs }),
     healthRoute(parts.host),
     openApiRoute(parts.host),
     docsRoute(parts.host),

@@ -29,10 +29,8 @@ export const commandLimits = {
   /** Arguments of one, and the bytes of each. */
   arguments: 4096,
   argumentBytes: 128 * 1024 - 1,
-  /** Of a script with an open stdin. */
-  scriptBytesWithStdin: 200_000,
   timeoutS: 604_800,
-  /** How long a read waits for the end. */
+  /** How long a read may wait for the end. */
   waitS: 600,
 } as const;
 
@@ -108,11 +106,9 @@ export const commandSchema = z.object({
     .int()
     .meta({ description: "All bytes that it has printed, stdout and stderr together: the offset of the next one." }),
   output_start: z.int().meta({ description: "The offset of the first byte that is kept." }),
-  truncated: z
-    .boolean()
-    .meta({
-      description: "Output before `output_start` is gone: the last 1048576 bytes are kept, fewer beside many others.",
-    }),
+  truncated: z.boolean().meta({
+    description: "Output before `output_start` is gone: the last 1048576 bytes are kept, fewer beside many others.",
+  }),
   exit_code: z
     .int()
     .nullable()

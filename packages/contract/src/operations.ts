@@ -152,6 +152,8 @@ const guestErrors = ["vm_not_found", "vm_lost", "guest_unreachable", "guest_prot
 const vmContexts = { ...plain, ...inVm, access: "key" } as const;
 const vmContext = {
   ...vmContexts,
+/** Of calls that wait for a command as long as it takes. */
+const lastingErrors = ["limit_exceeded", "capacity", ...guestErrors] as const;
   params: z.object({ vm_id: vmIdSchema, context_id: contextIdSchema }),
   missing: "context_not_found",
 } as const;
@@ -658,7 +660,7 @@ export const operations = {
     path: "/v1/vms/{vm_id}/commands/{command_id}",
     summary: "Forget a command and its output; one that runs is killed first, with all that it has started",
     answer: deletedCommandSchema,
-    errors: guestErrors,
+    errors: lastingErrors,
   },
   writeStdin: {
     ...vmCommand,
@@ -669,7 +671,7 @@ export const operations = {
     bodyType: "application/octet-stream",
     bodyLimitBytes: fileLimitBytes,
     answer: writtenStdinSchema,
-    errors: ["too_large", "timeout", "conflict", ...guestErrors],
+    errors: ["too_large", "timeout", "conflict", ...lastingErrors],
   },
   signalCommand: {
     ...vmCommand,

@@ -51,11 +51,14 @@ export async function startApi(changes: Partial<ApiParts> = {}, port = 0): Promi
   const keys = new MemoryKeys();
   const logged: LoggedEvent[] = [];
   const world = new FakeWorld();
+  const { vms, contexts, commands } = world.server().platform;
   const api = createApi({
     sessions,
     executions,
     files,
-    vms: world.server().platform.vms,
+    vms,
+    contexts,
+    commands,
     keys: keys.keys,
     idempotentCalls: createIdempotentCalls({
       records: openMemoryRecords(world.tables, new Faults()).answers,
