@@ -34,7 +34,7 @@ export const rooms: Readonly<Record<string, { readonly folder: string; readonly 
   },
   instavm: { folder: "sdk/typescript", imports: ["@instavm/contract", "zod"] },
   "@instavm/cli": { folder: "apps/cli", imports: ["node", "commander", "instavm"] },
-  "@instavm/e2e": { folder: "e2e", imports: ["node", "vitest", "instavm"] },
+  "@instavm/e2e": { folder: "e2e", imports: ["node", "vitest", "ajv", "instavm"] },
   "@instavm/script": { folder: "script", imports: ["node", "vitest", "@instavm/contract", "@instavm/e2e", "instavm"] },
 };
 

@@ -29,7 +29,10 @@ export const uploadFieldsSchema = z.object({
 
 /** Body of POST /upload. */
 export const uploadRequestSchema = uploadFieldsSchema.extend({
-  file: z.string().meta({ format: "binary", description: "The content; its own file name is ignored. Comes last." }),
+  file: z.string().meta({
+    format: "binary",
+    description: "The content; its own file name is ignored. Comes last, unless it is at most 1 MiB.",
+  }),
 });
 
 /** Answer of POST /upload: the file is there, whole. */

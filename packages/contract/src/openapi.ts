@@ -112,8 +112,9 @@ const requestIdHeader = {
   "X-Request-ID": { description: "The request's own, or a new one.", schema: { type: "string" } },
 };
 
-/** No body is an empty object. */
+/** No body is an empty object, or no bytes. */
 function needsBody({ body, bodyType = "application/json" }: Operation): boolean {
+  if (bodyType === "application/octet-stream") return false;
   return bodyType !== "application/json" || !body.safeParse({}).success;
 }
 
@@ -122,12 +123,19 @@ function bodyContent({ bodyType = "application/json" }: Operation, schema: JsonS
   return { [bodyType]: { schema, example: exampleOf(schema, "input") } };
 }
 
-function answerContent({ answer, answerTypes = ["application/json"] }: Operation): Json {
-  return Object.fromEntries(answerTypes.map((type) => [type, answerMedia(type, answer)]));
+function answerContent({ answer, events = {}, answerTypes = ["application/json"] }: Operation): Json {
+  return Object.fromEntries(
+    answerTypes.map((type) => [type, type === "text/event-stream" ? eventMedia(events) : answerMedia(type, answer)]),
+  );
+}
+
+/** OpenAPI 3.1 has no place for the schemas of events. */
+function eventMedia(events: NonNullable<Operation["events"]>): Json {
+  const data = Object.entries(events).map(([name, schema]) => [name, jsonSchema(schema, "output")]);
+  return { schema: { type: "string" }, "x-events": Object.fromEntries(data) };
 }
 
 function answerMedia(type: AnswerType, answer: z.ZodType): Json {
-  if (type === "text/event-stream") return { schema: { type: "string" } };
   if (type === "application/octet-stream" || type === "application/x-tar")
     return { schema: { type: "string", format: "binary" } };
   const schema = jsonSchema(answer, "output");

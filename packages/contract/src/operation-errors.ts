@@ -14,7 +14,8 @@ export function errorCodesOf(operation: Operation): readonly ErrorCode[] {
     ...(access === "admin" ? (["forbidden"] as const) : []),
     ...(missing === undefined ? [] : [missing]),
     ...(takesBody || takesQuery ? (["invalid"] as const) : []),
-    ...(takesBody ? (["too_large", "timeout"] as const) : []),
+    // A body is read, and dropped, also where none is wanted.
+    ...(operation.method === "GET" ? [] : (["too_large", "timeout"] as const)),
     ...(hasIdempotencyKey ? (["invalid", "idempotency_key_reused"] as const) : []),
     ...errors,
     "internal",

@@ -14,7 +14,7 @@ import {
 } from "./commands.ts";
 import { contextIdSchema, contextSchema, createContextRequestSchema, deletedContextSchema } from "./contexts.ts";
 import type { ErrorCode } from "./errors.ts";
-import { executeRequestSchema, executeResponseSchema } from "./execute.ts";
+import { executeRequestSchema, executeResponseSchema, executeStreamEventSchemas } from "./execute.ts";
 import { downloadRequestSchema, downloadResponseSchema, uploadRequestSchema, uploadResponseSchema } from "./files.ts";
 import {
   executeAsyncRequestSchema,
@@ -61,6 +61,7 @@ import {
   removedFilesSchema,
   removeFileQuerySchema,
   statFileQuerySchema,
+  watchEventSchemas,
   watchFilesQuerySchema,
   writeFileQuerySchema,
   writeTreeQuerySchema,
@@ -114,6 +115,8 @@ export interface Operation<
   readonly answer: Answer;
   /** What the answer comes as, the first when the client asks for nothing; JSON when nothing is said. */
   readonly answerTypes?: readonly AnswerType[];
+  /** Of an answer that can come as events: what the data of each of them are, by its name. */
+  readonly events?: Readonly<Record<string, z.ZodType>>;
   /** The header `Range` is heeded: 206 with a part of the bytes. */
   readonly hasRanges?: true;
   /** The header `Idempotency-Key` is heeded: a repeated call gets the answer of the first. */
@@ -149,11 +152,11 @@ const fileErrors = [
 ] as const;
 
 const guestErrors = ["vm_not_found", "vm_lost", "guest_unreachable", "guest_protocol", "guest_failure"] as const;
+/** Of calls that wait for a command as long as it takes. */
+const lastingErrors = ["limit_exceeded", "capacity", ...guestErrors] as const;
 const vmContexts = { ...plain, ...inVm, access: "key" } as const;
 const vmContext = {
   ...vmContexts,
-/** Of calls that wait for a command as long as it takes. */
-const lastingErrors = ["limit_exceeded", "capacity", ...guestErrors] as const;
   params: z.object({ vm_id: vmIdSchema, context_id: contextIdSchema }),
   missing: "context_not_found",
 } as const;
@@ -401,6 +404,7 @@ export const operations = {
     bodyLimitBytes: executeBodyLimitBytes,
     answer: executeResponseSchema,
     answerTypes: ["application/json", "text/event-stream"],
+    events: executeStreamEventSchemas,
     errors: [
       "bad_request",
       "invalid",
@@ -575,6 +579,7 @@ export const operations = {
     query: watchFilesQuerySchema,
     answer: fileChangeSchema,
     answerTypes: ["text/event-stream"],
+    events: watchEventSchemas,
     errors: vmFileErrors,
   },
   createContext: {
@@ -652,7 +657,7 @@ export const operations = {
     summary: "Read how a command stands, or wait for its end",
     query: getCommandQuerySchema,
     answer: commandSchema,
-    errors: guestErrors,
+    errors: lastingErrors,
   },
   deleteCommand: {
     ...vmCommand,
@@ -660,7 +665,7 @@ export const operations = {
     path: "/v1/vms/{vm_id}/commands/{command_id}",
     summary: "Forget a command and its output; one that runs is killed first, with all that it has started",
     answer: deletedCommandSchema,
-    errors: lastingErrors,
+    errors: guestErrors,
   },
   writeStdin: {
     ...vmCommand,
@@ -690,7 +695,8 @@ export const operations = {
     query: readOutputQuerySchema,
     answer: commandOutputEventSchemas.stdout,
     answerTypes: ["text/event-stream"],
-    errors: guestErrors,
+    events: commandOutputEventSchemas,
+    errors: lastingErrors,
   },
   health: {
     ...plain,
