@@ -33,6 +33,8 @@ export interface FuzzReport {
   /** How many answers had each status. */
   readonly statuses: Readonly<Record<string, number>>;
   readonly findings: readonly Finding[];
+  /** The 5xx among the answers that are as documented, for a person to look at. */
+  readonly serverErrors: readonly string[];
 }
 
 /** Sends requests made from the server's own document, right ones and spoiled ones, and judges every answer by it. */
@@ -48,6 +50,7 @@ export async function fuzz(
   using sender = new Sender(server.baseUrl);
   const findings = new Map<string, Finding>();
   const statuses: Record<string, number> = {};
+  const serverErrors: string[] = [];
   const untilMs = performance.now() + forMs;
   let sent = 0;
   for (; sent < requests && performance.now() < untilMs; sent += 1) {
@@ -55,7 +58,7 @@ export async function fuzz(
     // Each operation in turn, so that a short run knows them all.
     const operation = operations[(sent + seed) % operations.length];
     if (operation === undefined) throw new Error("the document has no operation");
-    const right = requestOf(operation, server.apiKey, { random, known: world.known });
+    const right = requestOf(operation, server.apiKey, { random, known: world.known(random) });
     const request = random.chance(0.6) ? spoiled(right, random) : right;
     const note = (problem: string): void => {
       const found = findings.get(`${operation.id} ${problem}`);
@@ -69,13 +72,14 @@ export async function fuzz(
     try {
       const answer = await sender.send(request);
       statuses[answer.status] = (statuses[answer.status] ?? 0) + 1;
+      if (answer.status >= 500) serverErrors.push(`${shown(request, server.apiKey)} → ${answer.body.toString()}`);
       for (const problem of judge.problems(operation, request, answer)) note(problem);
       await world.learn(operation.id, answer.status, parsed(answer.body));
     } catch (error) {
       note(`no answer: ${String(error)}`);
     }
   }
-  return { sent, statuses, findings: [...findings.values()] };
+  return { sent, statuses, findings: [...findings.values()], serverErrors };
 }
 
 /** A request as a person can repeat it; what is long is cut. */

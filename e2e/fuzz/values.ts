@@ -70,9 +70,20 @@ function objectOf(schema: Fields, draw: Draw): Fields {
   const alternatives = listOf(schema["anyOf"] ?? schema["oneOf"]);
   const alternative = alternatives.length === 0 ? {} : fieldsOf(random.pick(alternatives));
   const required = [...textsOf(schema["required"]), ...textsOf(alternative["required"])];
+  const narrower = fieldsOf(alternative["properties"]);
   const chosen = properties.filter(([name]) => required.includes(name) || random.chance(0.4));
   if (properties.length === 0) return Object.fromEntries(freeFields(schema, draw));
-  return Object.fromEntries(chosen.map(([name, property]) => [name, valueOf(fieldsOf(property), name, draw)]));
+  return Object.fromEntries(
+    chosen.map(([name, property]) => [name, valueOf(narrowed(property, narrower[name]), name, draw)]),
+  );
+}
+
+/** Of a property that may be several things those that an alternative of the whole object still allows. */
+function narrowed(property: unknown, narrower: unknown): Fields {
+  const { type } = fieldsOf(narrower);
+  if (type === undefined) return fieldsOf(property);
+  const left = listOf(fieldsOf(property)["anyOf"]).find((one) => fieldsOf(one)["type"] === type);
+  return type === "null" ? { const: null } : fieldsOf(left ?? property);
 }
 
 /** Fields with names of one's own, as in metadata. */

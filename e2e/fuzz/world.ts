@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { rawCall } from "../support/raw-call.ts";
 import type { RealServer } from "../support/real-server.ts";
 import { fieldsOf, listOf } from "./document.ts";
-import type { Fields } from "./document.ts";
+import type { Random } from "./random.ts";
 import type { Known } from "./values.ts";
 
 const vmsAtMost = 3;
@@ -56,17 +56,17 @@ export class FuzzWorld {
     this.#server = server;
   }
 
-  /** Values for the fields of requests: most of them of things that are there. */
-  get known(): Known {
-    const vmIds = this.#vms.map(({ vmId }) => vmId);
-    const sessionIds = this.#vms.map(({ sessionId }) => sessionId);
+  /** Values for the fields of one request: most of them of things that are there, and belong together. */
+  known(random: Random): Known {
+    const { vmId, sessionId } = random.pick(this.#vms);
+    const often = <T>(value: T, rarely: T): readonly T[] => [value, value, value, value, value, value, rarely];
     return {
-      vm_id: [...vmIds, ...vmIds, ...vmIds, "q7v2kd0w9x3m1zr8tj5c"],
-      session_id: [...sessionIds, ...sessionIds, ...sessionIds, "5b0f9b5c-3c07-4d53-9a0c-0d3d1e6f7a21"],
+      vm_id: often(vmId, "q7v2kd0w9x3m1zr8tj5c"),
+      session_id: often(sessionId, "5b0f9b5c-3c07-4d53-9a0c-0d3d1e6f7a21"),
       task_id: [...this.#of("task_id"), "8a6e0804-2bd0-4672-b79d-d97027f9071a"],
       key_id: [...this.#of("key_id"), 999_999],
-      context_id: [...this.#of("context_id"), "python", "nowhere"],
-      command_id: [...this.#of("command_id"), 999_999],
+      context_id: [...this.#of(`context_id ${vmId}`), "python", "nowhere"],
+      command_id: [...this.#of(`command_id ${vmId}`), 999_999],
       ...Object.fromEntries(["path", "filename", "remote_path", "from", "to"].map((name) => [name, paths])),
       cwd: ["/srv/fuzz", "/tmp", "/nowhere"],
       command: commands,
@@ -108,18 +108,17 @@ export class FuzzWorld {
     if (/^create(Session|Vm)$/.test(operationId) && typeof vmId === "string" && typeof sessionId === "string") {
       if (!this.#vms.some((vm) => vm.sessionId === sessionId)) this.#vms.push({ vmId, sessionId });
     }
-    if (operationId === "createKey") this.#note("key_id", fields);
-    if (operationId === "executeAsync") this.#note("task_id", fields);
-    if (operationId === "createContext") this.#note("context_id", fields);
-    if (operationId === "startCommand") this.#note("command_id", fields);
+    if (operationId === "createKey") this.#note("key_id", fields["key_id"]);
+    if (operationId === "executeAsync") this.#note("task_id", fields["task_id"]);
+    if (operationId === "createContext") this.#note(`context_id ${String(vmId)}`, fields["context_id"]);
+    if (operationId === "startCommand") this.#note(`command_id ${String(vmId)}`, fields["command_id"]);
   }
 
   #of(name: string): readonly unknown[] {
     return this.#found.get(name) ?? [];
   }
 
-  #note(name: string, fields: Fields): void {
-    const value = fields[name];
+  #note(name: string, value: unknown): void {
     if (value !== undefined) this.#found.set(name, [...this.#of(name), value].slice(-4));
   }
 

@@ -87,7 +87,14 @@ export const startCommandRequestSchema = z
     {
       error: "expected either command or argv",
     },
-  );
+  )
+  .meta({
+    oneOf: [
+      { required: ["command"], properties: { command: { type: "string" }, argv: { type: "null" } } },
+      { required: ["argv"], properties: { argv: { type: "array" }, command: { type: "null" } } },
+    ],
+    examples: [{ command: "for i in 1 2 3; do echo $i; sleep 1; done" }],
+  });
 export type StartCommandRequest = z.infer<typeof startCommandRequestSchema>;
 
 /** A program that runs, or ran, in the background of a VM. */
