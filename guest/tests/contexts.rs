@@ -222,6 +222,34 @@ fn an_interrupt_and_a_time_limit_end_the_cell_and_keep_the_state() {
     }
 }
 
+fn is_busy(host: &mut Host, context_id: &str) -> bool {
+    let Some(outcome::Outcome::Contexts(list)) =
+        host.call(open::Call::ListContexts(ListContexts {})).outcome
+    else {
+        panic!("no list")
+    };
+    list.contexts
+        .iter()
+        .any(|context| context.context_id == context_id && context.is_busy)
+}
+
+#[test]
+fn an_interrupt_that_comes_before_the_interpreter_has_begun_is_not_lost() {
+    let agent = Agent::start();
+    let mut host = agent.connect();
+    for delay_ms in [0, 1, 5, 20, 60, 150] {
+        let id = create(&mut host, Language::Python, "");
+        let code = cell(&id, "import time\nfor _ in range(1000): time.sleep(0.02)");
+        let running = host.open(open::Call::RunCode(code), 1 << 16, true);
+        while !is_busy(&mut host, &id) {}
+        std::thread::sleep(Duration::from_millis(delay_ms));
+        interrupt(&mut host, &id);
+        let ended = host.finish(running).code_ended();
+        assert_eq!((ended.exit_code, ended.context_lost), (1, false));
+        assert_eq!(run(&mut host, &id, "print(6 * 7)").text(), "42\n");
+    }
+}
+
 #[test]
 fn a_cell_is_interrupted_wherever_the_interrupt_strikes() {
     let agent = Agent::start();

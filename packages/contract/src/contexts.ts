@@ -6,7 +6,7 @@ import { envSchema } from "./sessions.ts";
 /** Languages that have interpreters. */
 export const contextLanguageSchema = z.enum(["python", "javascript", "bash"]);
 
-/** A context's id: of one VM. The default contexts, made by the first cell of their language, are `python` and `javascript`. */
+/** A context's id: of one VM. Code without a context runs in `python`, which is there from the start, or `javascript`. */
 export const contextIdSchema = z
   .string()
   .regex(/^[a-z0-9][a-z0-9-]{0,63}$/, "expected the id of a context")

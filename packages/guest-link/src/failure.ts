@@ -40,6 +40,7 @@ function meaningOf(code: FailureCode, topic: CallTopic): Meaning {
     case FailureCode.NO_SPACE:
       return { code: "guest_failure", next: "Delete files inside the VM: its disk is full." };
     case FailureCode.LIMIT:
+      if (topic === "context") return { code: "limit_exceeded", next: "Delete a context that is not needed." };
       return { code: topic === "file" ? "too_large" : "limit_exceeded" };
     case FailureCode.NO_ENTROPY:
       return {
