@@ -9,6 +9,9 @@ import { snippetsOf } from "./support/snippets.ts";
 import type { Snippet } from "./support/snippets.ts";
 import { typeErrors } from "./support/type-check.ts";
 
+/** The slowest machine under load; some seconds on a quiet one. */
+const pageWithin = { timeout: 400_000 };
+
 /** The README and every page under docs/, by path. */
 const pages: ReadonlyMap<string, readonly Snippet[]> = new Map(
   ["README.md", ...markdownIn("docs")].map((path) => [path, snippetsOf(readFileSync(join(repository, path), "utf8"))]),
@@ -91,7 +94,7 @@ describe("snippets run, and print what their page shows", () => {
     await server[Symbol.asyncDispose]();
   });
 
-  test.for([...pages].filter(([, snippets]) => snippets.length > 0))("%s", async ([path, snippets]) => {
+  test.for([...pages].filter(([, snippets]) => snippets.length > 0))("%s", pageWithin, async ([path, snippets]) => {
     await using reader = await GuideReader.open(server);
     for (const { line, kind, code, output } of snippets.filter(({ isRun }) => isRun)) {
       const end = await reader.follows({ kind, code });

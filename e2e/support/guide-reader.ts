@@ -9,7 +9,7 @@ import { repository } from "./shell-user.ts";
 import type { ShellEnd } from "./shell-user.ts";
 import type { SnippetKind } from "./snippets.ts";
 
-const snippetWithinMs = 60_000;
+const snippetWithinMs = 150_000;
 
 /**
  * Somebody who follows one page, with an admin's key of their own: types its snippets one after the other in a directory
