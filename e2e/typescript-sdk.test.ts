@@ -2,10 +2,11 @@ import { execFileSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { Sandbox, isInstaVmError } from "instavm";
+import { InstaVm, Sandbox, isInstaVmError } from "instavm";
 import type { CommandOutput, ExecuteEvent, FileChange } from "instavm";
 import { downloadDirectory, uploadDirectory } from "instavm/node";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { ForgetfulProxy } from "./support/forgetful-proxy.ts";
 import { RealServer } from "./support/real-server.ts";
 import { ShellUser, repository } from "./support/shell-user.ts";
 
@@ -254,6 +255,24 @@ describe("a client", () => {
     await vms.delete(vm.vmId);
     expect((await vms.list()).map(({ vmId }) => vmId)).not.toContain(vm.vmId);
     expect(await vms.listRecords()).toContainEqual(expect.objectContaining({ vmId: vm.vmId }));
+  });
+
+  test("makes one session and one VM, however often their answers are lost on the way", async () => {
+    await using proxy = await ForgetfulProxy.start(server.baseUrl, ["forgets", "refuses", "none", "forgets"]);
+    const client = new InstaVm({ baseUrl: proxy.baseUrl, apiKey: server.apiKey });
+    const metadata = { of: "lost answers" };
+    const session = await client.createSession({ metadata });
+    expect((await server.client.listSessions({ metadata })).map(({ sessionId }) => sessionId)).toEqual([
+      session.sessionId,
+    ]);
+    const vm = await client.vms.create({ metadata: { of: "a lost answer" } });
+    const found = await server.client.listSessions({ metadata: { of: "a lost answer" } });
+    expect(found.map(({ vmId }) => vmId)).toEqual([vm.vmId]);
+    const [first, second, third, fourth, fifth] = proxy.keys;
+    expect([first, first, fourth]).toEqual([second, third, fifth]);
+    expect(first).not.toBe(fourth);
+    await client.kill(session.sessionId);
+    await client.vms.delete(vm.vmId);
   });
 
   test("does what its README shows", async () => {

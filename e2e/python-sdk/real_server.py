@@ -10,6 +10,7 @@ import threading
 import time
 import unittest
 import urllib.request
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import instavm
@@ -221,6 +222,40 @@ class OwnSessions(unittest.TestCase):
             self.assertEqual(client.execute("'kept' in globals()").stdout, "False\n")
             client.close_session()
             self.assertIs(client.is_session_active(), False)
+
+    def test_a_session_is_made_once_however_often_its_answer_is_lost(self):
+        keys = []
+
+        class Forgetful(BaseHTTPRequestHandler):
+            def do_POST(self):
+                keys.append(self.headers["idempotency-key"])
+                body = self.rfile.read(int(self.headers["content-length"]))
+                headers = {name: self.headers[name] for name in ("x-api-key", "idempotency-key", "content-type")}
+                request = urllib.request.Request(os.environ["INSTAVM_BASE_URL"] + self.path, body, headers)
+                with urllib.request.urlopen(request, timeout=120) as answer:
+                    text = answer.read()
+                if len(keys) > 2:
+                    self.send_response(200)
+                    self.end_headers()
+                    self.wfile.write(text)
+
+            def log_message(self, *_):
+                pass
+
+        with ThreadingHTTPServer(("127.0.0.1", 0), Forgetful) as proxy:
+            serving = threading.Thread(target=proxy.serve_forever)
+            serving.start()
+            try:
+                client = InstaVM(base_url=f"http://127.0.0.1:{proxy.server_port}", metadata={"of": "lost answers"})
+                session_id = client.start_session()
+            finally:
+                proxy.shutdown()
+                serving.join()
+        self.assertEqual((len(keys), len(set(keys))), (3, 1))
+        with InstaVM(session_id=session_id) as other:
+            found = [sandbox.session_id for sandbox in other.list_sandboxes(metadata={"of": "lost answers"})]
+            self.assertEqual(found, [session_id])
+            other.kill(session_id)
 
     def test_vms(self):
         with InstaVM() as client:
