@@ -105,8 +105,9 @@ class Retries(ClientTest):
             self.assertEqual(len(server.asked), 2)
 
     def test_what_would_fail_again_is_not_tried_again(self):
-        for answer in (error(404, "not_found"), error(500, "internal"), error(501, "not_implemented")):
-            with self.subTest(answer.status), ScriptedServer({READ: [answer]}) as server:
+        lasting = [(404, "not_found"), (500, "internal"), (501, "not_implemented"), (503, "disk_full"), (503, "host_setup")]
+        for answer in [error(*each) for each in lasting]:
+            with self.subTest(answer.body), ScriptedServer({READ: [answer]}) as server:
                 with self.assertRaises(InstaVMError):
                     self.client(server).get_current_user()
                 self.assertEqual(len(server.asked), 1)

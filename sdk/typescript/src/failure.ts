@@ -13,8 +13,8 @@ export interface Asked {
 
 /** Statuses of servers, and of what stands before them, that say come again. */
 const passingStatuses = [429, 502, 503, 504];
-/** Codes that a try later does not cure: the caller allowed no more time, or wanted the end. */
-const finalCodes: readonly string[] = ["timeout", "cancelled"];
+/** Codes that another try does not cure: the caller allowed no more time, or wanted the end, or somebody has to make room. */
+const finalCodes: readonly string[] = ["timeout", "cancelled", "disk_full"];
 /** Nothing was begun: the server was full. */
 const refusingCodes: readonly string[] = ["capacity", "rate_limited"];
 

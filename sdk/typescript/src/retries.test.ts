@@ -130,15 +130,16 @@ describe("what creates", () => {
     expect(server.received.at(-1)?.headers["idempotency-key"]).not.toBe(keys[0]);
   });
 
-  test("is given up when the server is wrong for good, and after the last try", async () => {
+  test("is given up when another try would meet the same, and after the last try", async () => {
     await using server = await ScriptedServer.start((_, response) => {
-      if (server.received.length === 1) sendError(response, 503, "host_setup");
-      else sendError(response, 503, "unavailable");
+      const lasting = ["host_setup", "disk_full"][server.received.length - 1];
+      sendError(response, 503, lasting ?? "unavailable");
     });
     await expect(server.client.createSession()).rejects.toMatchObject({ code: "host_setup" });
-    expect(server.received.length).toBe(1);
+    await expect(server.client.createSession()).rejects.toMatchObject({ code: "disk_full" });
+    expect(server.received.length).toBe(2);
     await expect(server.client.createSession()).rejects.toMatchObject({ code: "unavailable" });
-    expect(server.received.length).toBe(4);
+    expect(server.received.length).toBe(5);
   });
 
   test("ends at once when a wait would not end before the deadline", async () => {

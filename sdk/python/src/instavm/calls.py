@@ -19,6 +19,8 @@ IDEMPOTENCY_KEY = "idempotency-key"
 
 #: Answers that say that nothing has been done.
 _NOTHING_DONE = frozenset({"rate_limited", "capacity"})
+#: Answers that another try would get again: somebody has to do something first.
+_LASTING = frozenset({"disk_full", "host_setup", "image_missing", "guest_failure"})
 _PASSING_STATUSES = frozenset({408, 429, 502, 503, 504})
 
 
@@ -64,7 +66,7 @@ def may_repeat(call: Call, error: InstaVMError) -> bool:
     """Whether another try is safe and makes sense: nothing was sent, nothing was done, or doing it twice does no harm."""
     if isinstance(error, NotSentError) or error.code in _NOTHING_DONE or error.status == 429:
         return True
-    if not call.is_repeatable or isinstance(error, DeadlineError) and error.status is None:
+    if not call.is_repeatable or error.code in _LASTING or isinstance(error, DeadlineError) and error.status is None:
         return False
     return isinstance(error, NetworkError) and (error.status is None or error.status in _PASSING_STATUSES)
 
