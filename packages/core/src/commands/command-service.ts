@@ -100,7 +100,7 @@ export class CommandService implements Commands {
 
   async #find(caller: Caller, { vm, processId }: CommandPlace, waiting: Waiting): Promise<GuestProcess> {
     const processes = await this.list(caller, vm, waiting);
-    const found = processes.find((process) => process.processId === processId);
+    const found = processes.find((each) => each.processId === processId);
     if (found === undefined) {
       throw new InstaVmError("command_not_found", `Command ${processId} does not exist in this VM, or is forgotten.`);
     }
