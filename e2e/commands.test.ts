@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs";
 import { connect } from "node:net";
+import type { Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { eventsOf } from "./support/event-stream.ts";
@@ -158,6 +159,43 @@ test("kept output is cut at its end, which is said, and nobody's memory grows", 
   expect(dropped).toBeGreaterThan(0);
   stuck.destroy();
 });
+
+test("a writer that vanishes leaves what it wrote, and the next one is heard", async () => {
+  await using vm = await VmApi.open(server);
+  const id = await vm.start({ command: 'while read -r line; do echo "got $line"; done', stdin: true });
+  const half = writeByHand(vm, id, { announced: 1000, body: "half\n" });
+  await vm.until(id, "got half");
+  half.destroy();
+  expect(await vm.write(id, "rest\n", "?close=true")).toEqual({ size: 5 });
+  expect(await vm.read(id)).toMatchObject({ stdout: "got half\ngot rest\n", end: { data: { exit_code: 0 } } });
+  // A pipe that nobody empties holds its writer, and nobody else.
+  const deaf = await vm.start({ command: "echo ready; sleep 1000", stdin: true });
+  await vm.until(deaf, "ready");
+  const stuck = writeByHand(vm, deaf, { announced: mib, body: "x".repeat(mib) });
+  await sleep(500);
+  expect(await vm.json(`/commands/${String(deaf)}`)).toMatchObject({ is_running: true, stdin_is_open: true });
+  stuck.destroy();
+  await sleep(200);
+  const next = vm.call(`/commands/${String(deaf)}/stdin`, { body: "more" });
+  await vm.json(`/commands/${String(deaf)}`, { method: "DELETE" });
+  expect((await next).status).toBeGreaterThanOrEqual(404);
+});
+
+/** Sends a body without waiting for an answer. */
+function writeByHand(vm: VmApi, id: number, sent: { readonly announced: number; readonly body: string }): Socket {
+  const { hostname, port } = new URL(server.baseUrl);
+  const socket = connect(Number(port), hostname);
+  socket.on("error", () => undefined);
+  const path = `/v1/vms/${String(vm.session.vmId)}/commands/${String(id)}/stdin`;
+  const head = [
+    `POST ${path} HTTP/1.1`,
+    "host: x",
+    `x-api-key: ${server.apiKey}`,
+    `content-length: ${String(sent.announced)}`,
+  ];
+  socket.write(`${head.join("\r\n")}\r\n\r\n${sent.body}`);
+  return socket;
+}
 
 test("bytes that come in any pieces are whole characters, and what is none is U+FFFD", async () => {
   await using vm = await VmApi.open(server);

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { rawCall } from "./support/raw-call.ts";
 import { RealServer } from "./support/real-server.ts";
 import { TestSession } from "./support/test-session.ts";
 import { VmApi } from "./support/vm-api.ts";
@@ -90,9 +91,15 @@ test("code without a context keeps its own, and runs beside the contexts", async
   const endless = vm.run(id, "while True: pass");
   await busy(vm, id);
   await vm.session.python("x = 'default'");
+  const javascript = { session_id: vm.session.sessionId, language: "javascript", command: "6 * 7" };
+  expect(await rawCall(server, "/execute", { body: javascript })).toMatchObject({
+    status: 200,
+    body: { language: "javascript", stdout: "42\n" },
+  });
   expect(await vm.session.python("print(x)")).toMatchObject({ stdout: "default\n" });
   const listed = await vm.json("/contexts");
   expect(listed).toMatchObject([
+    { context_id: "javascript", is_busy: false },
     { context_id: "python", is_busy: false },
     { context_id: id, is_busy: true },
   ]);

@@ -21,7 +21,7 @@ export const operationGroups = [
   {
     name: "Commands",
     description:
-      "Programs that run in the background of a VM and belong to no request: any number of readers, input, signals.",
+      "Programs that run in the background of a VM and belong to no request. Up to 64 requests of a VM at once read, write or wait for them.",
     paths: ["/v1/vms/{vm_id}/commands"],
   },
   {
