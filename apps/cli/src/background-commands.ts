@@ -46,7 +46,7 @@ function programOf(code: string, { language, source }: DetachOptions): NonNullab
   return { command: code };
 }
 
-export interface OfSessionOptions extends CommandOptions {
+interface OfSessionOptions extends CommandOptions {
   /** An id; without it the session of the last call. */
   readonly session?: string;
 }

@@ -6,6 +6,7 @@ import { failureOfAnswer, failureOfConnection, failureOfDeadline, failureOfShape
 import type { Asked } from "./failure.ts";
 import type { RawBody } from "./file-source.ts";
 import { parseJson } from "./json.ts";
+import { randomUuid } from "./random-uuid.ts";
 import { withRetries } from "./retries.ts";
 import { chunksOf, serverEvents } from "./server-events.ts";
 import type { ServerEvent } from "./server-events.ts";
@@ -209,7 +210,7 @@ function toOutgoing(operation: Operation, input: OperationInput<Operation>): Out
     method: operation.method,
     path: query.size === 0 ? path : `${path}?${query.toString()}`,
     accept: "application/json",
-    ...(operation.hasIdempotencyKey === true ? { idempotencyKey: crypto.randomUUID() } : {}),
+    ...(operation.hasIdempotencyKey === true ? { idempotencyKey: randomUuid() } : {}),
     ...(input.raw ?? bodyOf(operation, input.body)),
   };
 }
