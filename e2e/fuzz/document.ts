@@ -2,7 +2,7 @@
 export type Fields = Readonly<Record<string, unknown>>;
 
 /** One parameter of an operation, as /openapi.json describes it. */
-export interface Parameter {
+interface Parameter {
   readonly name: string;
   readonly place: "path" | "query" | "header";
   readonly isRequired: boolean;

@@ -20,7 +20,7 @@ export interface FuzzOptions {
 }
 
 /** Something that should not have been answered, how often, and the first request that got it. */
-export interface Finding {
+interface Finding {
   readonly operation: string;
   readonly problem: string;
   readonly times: number;

@@ -3,9 +3,8 @@ import { type ErrorBody, errorBodySchema } from "./error-body.ts";
 import { errorTable, type ErrorCode } from "./errors.ts";
 import { exampleOf } from "./example.ts";
 import { groupOf, operationGroups } from "./groups.ts";
-import { idempotencyKeySchema } from "./idempotency.ts";
+import { headersOf } from "./headers.ts";
 import { asSchema, isEmptyObject, type JsonSchema, jsonSchema } from "./json-schema.ts";
-import { idempotencyLimits } from "./limits.ts";
 import { errorCodesOf } from "./operation-errors.ts";
 import { type AnswerType, operations, type Operation } from "./operations.ts";
 
@@ -57,14 +56,13 @@ function describe(name: string, operation: Operation): Json {
     parameters: [
       ...parameters("path", operation.params),
       ...parameters("query", operation.query),
-      ...(operation.hasRanges ? [rangeHeader] : []),
-      ...(operation.hasIdempotencyKey ? [idempotencyHeader] : []),
+      ...headersOf(operation).map((header) => ({ ...header, in: "header", required: false })),
     ],
     ...(isEmptyObject(body) && operation.bodyType === undefined
       ? {}
       : { requestBody: { required: needsBody(operation), content: bodyContent(operation, body) } }),
     responses: {
-      "200": { description: "Done.", headers: headersOf(operation), content: answerContent(operation) },
+      "200": { description: "Done.", headers: answerHeaders(operation), content: answerContent(operation) },
       ...(operation.hasRanges
         ? { "206": { description: "A part.", headers: requestIdHeader, content: answerContent(operation) } }
         : {}),
@@ -81,23 +79,7 @@ const accessTexts: Readonly<Record<Operation["access"], string>> = {
   admin: "Needs an admin's key.",
 };
 
-const rangeHeader = {
-  name: "Range",
-  in: "header",
-  required: false,
-  description: "One range of bytes; several, and units other than bytes, are answered with the whole.",
-  schema: { type: "string", examples: ["bytes=0-1023"] },
-};
-
-const idempotencyHeader = {
-  name: "Idempotency-Key",
-  in: "header",
-  required: false,
-  description: `Makes a repetition safe: the same key with the same request is answered as the first time, for ${idempotencyLimits.keptHours} hours; while the first still runs, the repetition waits for it. With another request it is \`idempotency_key_reused\`. A call that failed is not remembered. Each API key has its own, of which the newest ${idempotencyLimits.keptPerKey} are kept.`,
-  schema: jsonSchema(idempotencyKeySchema, "input"),
-};
-
-function headersOf({ hasIdempotencyKey }: Operation): Json {
+function answerHeaders({ hasIdempotencyKey }: Operation): Json {
   return hasIdempotencyKey ? { ...requestIdHeader, ...repeatHeader } : requestIdHeader;
 }
 
