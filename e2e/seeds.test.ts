@@ -7,6 +7,8 @@ import { isAsShown } from "./support/shown-output.ts";
 import { snippetsOf } from "./support/snippets.ts";
 import type { Snippet, SnippetKind } from "./support/snippets.ts";
 
+/** The slowest machine under load; some seconds on a quiet one. */
+const pageWithin = { timeout: 400_000 };
 const directory = join(import.meta.dirname, "seeds");
 /** What people type who know the hosted product, page by page; `python` there is meant for either client. */
 const pages = readdirSync(directory)
@@ -50,11 +52,15 @@ test("there are pages to follow", () => {
   expect(pages.map(({ name }) => name)).toEqual(["landing.md", "sandboxes.md"]);
 });
 
-test.for(pages)("$name: this project's clients, the command line and plain HTTP do what it shows", async (page) => {
-  expect(await failures(page.snippets, "python")).toEqual([]);
-});
+test.for(pages)(
+  "$name: this project's clients, the command line and HTTP do what it shows",
+  pageWithin,
+  async (page) => {
+    expect(await failures(page.snippets, "python")).toEqual([]);
+  },
+);
 
-test.for(pages)("$name: so does the published Python client, with one line changed", async ({ snippets }) => {
-  const inPython = snippets.filter(({ kind }) => kind === "python");
+test.for(pages)("$name: so does the published Python client, with one line changed", pageWithin, async (page) => {
+  const inPython = page.snippets.filter(({ kind }) => kind === "python");
   expect(await failures(inPython, "published")).toEqual([]);
 });
