@@ -25,6 +25,8 @@ export const commandLimits = {
   remembered: 64,
   /** Bytes of output of each, from its end; less when many share the VM's memory. */
   keptOutputBytes: 1024 * 1024,
+  /** Requests that read, write or wait for them, at once. */
+  waitingRequests: 64,
   tagBytes: 256,
   /** Arguments of one, and the bytes of each. */
   arguments: 4096,
@@ -114,7 +116,7 @@ export const commandSchema = z.object({
     .meta({ description: "All bytes that it has printed, stdout and stderr together: the offset of the next one." }),
   output_start: z.int().meta({ description: "The offset of the first byte that is kept." }),
   truncated: z.boolean().meta({
-    description: "Output before `output_start` is gone: the last 1048576 bytes are kept, fewer beside many others.",
+    description: `Output before \`output_start\` is gone: the last ${commandLimits.keptOutputBytes} bytes are kept, fewer beside many others.`,
   }),
   exit_code: z
     .int()
