@@ -228,6 +228,20 @@ describe("a sandbox", () => {
     expect(left.stdout).toBe("0\n");
   });
 
+  test("reads a command's output to its end while the server is stopped and started again", async () => {
+    await using other = await RealServer.start();
+    await using sandbox = await Sandbox.create({ baseUrl: other.baseUrl, apiKey: other.apiKey, lifetimeS: 600 });
+    const command = await sandbox.commands.start("for i in $(seq 60); do echo line $i; sleep 0.1; done");
+    const restarted = (async () => {
+      await expect.poll(async () => (await command.refresh()).outputBytes, { timeout: 20_000 }).toBeGreaterThan(20);
+      await other.stop();
+      await other.startAgain();
+    })();
+    const [read] = await Promise.all([textOf(command), command.wait(), restarted]);
+    const lines = Array.from({ length: 60 }, (_, at) => `line ${String(at + 1)}\n`);
+    expect(read).toEqual({ stdout: lines.join(""), stderr: "", exitCode: 0 });
+  });
+
   test("runs code in the background", async () => {
     await using sandbox = await openSandbox();
     const { executionId, status } = await sandbox.runInBackground("sleep 1; echo done; exit 3", { language: "bash" });

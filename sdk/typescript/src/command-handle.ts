@@ -2,6 +2,7 @@ import { InstaVmError, operations } from "@instavm/contract";
 import type { SignalName } from "@instavm/contract";
 import { toCommandInfo } from "./command-answers.ts";
 import type { CommandInfo } from "./command-answers.ts";
+import { Breaks } from "./breaks.ts";
 import { commandOutput } from "./command-output.ts";
 import type { CommandOutput, OutputStart } from "./command-output.ts";
 import { isInstaVmError } from "./errors.ts";
@@ -74,13 +75,20 @@ export class Command implements AsyncDisposable, AsyncIterable<CommandOutput> {
   async wait(options: CallOptions = {}): Promise<CommandInfo> {
     const { signal, timeoutMs = waitTimeoutMs } = options;
     const deadline = performance.now() + timeoutMs;
+    const breaks = new Breaks(signal);
     for (;;) {
       const leftS = Math.max(0, deadline - performance.now()) / 1000;
       const waitS = Math.min(longestWaitS, leftS);
       const input = { ...this.#params, query: { wait: waitS } };
       const patience = { timeoutMs: waitS * 1000 + patienceMs, ...(signal === undefined ? {} : { signal }) };
-      const info = toCommandInfo(await this.#transport.call(operations.getCommand, input, patience));
-      if (!info.isRunning) return info;
+      try {
+        const info = toCommandInfo(await this.#transport.call(operations.getCommand, input, patience));
+        if (!info.isRunning) return info;
+        breaks.reset();
+      } catch (error) {
+        await breaks.take(error);
+      }
+      signal?.throwIfAborted();
       if (performance.now() >= deadline) {
         throw new InstaVmError(
           "timeout",
@@ -107,7 +115,7 @@ export class Command implements AsyncDisposable, AsyncIterable<CommandOutput> {
       const leftMs = Math.max(1, Math.ceil(deadline - performance.now()));
       return this.#transport.events(operations.readOutput, { ...params, query }, { ...options, timeoutMs: leftMs });
     };
-    return commandOutput(open, { offset, fromEnd });
+    return commandOutput(open, { offset, fromEnd }, options.signal);
   }
 
   [Symbol.asyncIterator](): AsyncGenerator<CommandOutput, void, undefined> {

@@ -1,5 +1,6 @@
 import { InstaVmError, commandOutputEventSchemas } from "@instavm/contract";
-import { aftermathOf } from "./aftermath.ts";
+import { mayPass } from "./aftermath.ts";
+import { Breaks } from "./breaks.ts";
 import { toCommandInfo } from "./command-answers.ts";
 import type { CommandInfo } from "./command-answers.ts";
 import { readEvent } from "./event-data.ts";
@@ -28,9 +29,6 @@ export interface OutputStart {
   readonly fromEnd: boolean;
 }
 
-/** How often in a row a stream may break before it has brought output. */
-const mostBreaks = 5;
-
 /**
  * Reads a command's output to its end, or to that of what is there. A stream that breaks is opened again where it broke.
  * Events that this release does not know are passed over.
@@ -38,9 +36,11 @@ const mostBreaks = 5;
 export async function* commandOutput(
   open: (start: OutputStart) => AsyncIterable<ServerEvent>,
   start: OutputStart,
+  signal: AbortSignal | undefined,
 ): AsyncGenerator<CommandOutput, void, undefined> {
   let at = start;
-  for (let breaks = 0; breaks <= mostBreaks; breaks += 1) {
+  const breaks = new Breaks(signal);
+  for (;;) {
     try {
       for await (const { event, data } of open(at)) {
         const came = toOutput(event, parseJson(data), data);
@@ -51,18 +51,22 @@ export async function* commandOutput(
           if (came.droppedBytes > 0) yield { type: "dropped", bytes: came.droppedBytes, offset: came.position };
           continue;
         }
-        breaks = 0;
+        breaks.reset();
         if (came.type === "stdout" || came.type === "stderr") at = { offset: came.nextOffset, fromEnd: false };
         yield came;
         if (came.type === "exit") return;
       }
+      throw endedTooEarly();
     } catch (error) {
-      if (aftermathOf(error) === undefined || breaks === mostBreaks) throw error;
+      await breaks.take(error);
     }
   }
-  throw new InstaVmError("unavailable", "The stream of the command's output broke again and again.", {
-    next: "Check what stands between client and server; the command runs on.",
-  });
+}
+
+function endedTooEarly(): InstaVmError {
+  const message = "The stream of the command's output ended before the command did.";
+  const next = "Check what stands between client and server; the command runs on.";
+  return mayPass(new InstaVmError("unavailable", message, { next }), "nothing");
 }
 
 interface Position {
@@ -87,8 +91,13 @@ function toOutput(name: string, body: unknown, data: string): CommandOutput | Po
     case "more":
       return "end";
     case "error":
-      throw errorOfEvent(data);
+      throw whenStopping(errorOfEvent(data));
     default:
       return undefined;
   }
+}
+
+/** A server that is stopped says so to its readers, and the command runs on. */
+function whenStopping(error: InstaVmError): InstaVmError {
+  return error.code === "unavailable" ? mayPass(error, "unknown") : error;
 }

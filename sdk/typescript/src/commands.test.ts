@@ -175,6 +175,7 @@ test("output is read to the exit, and on where a connection broke", async () => 
       ["position", { offset: 0, dropped_bytes: 0 }],
       ["stdout", text("abc", 0)],
     ],
+    [["error", { detail: "Stopping.", code: "unavailable", next: "-", request_id: "r" }]],
     [
       ["position", { offset: 3, dropped_bytes: 0 }],
       ["stderr", text("de", 3)],
@@ -188,7 +189,7 @@ test("output is read to the exit, and on where a connection broke", async () => 
     { type: "exit", exitCode: 143, signal: 15 },
   ]);
   const asked = server.received.map(({ path }) => path).filter((path) => path.includes("/output"));
-  expect(asked).toEqual([0, 3].map((offset) => `/v1/vms/${vmId}/commands/3/output?offset=${offset}`));
+  expect(asked).toEqual([0, 3, 3].map((offset) => `/v1/vms/${vmId}/commands/3/output?offset=${offset}`));
 });
 
 test("a reader hears of what it missed", async () => {
@@ -224,10 +225,26 @@ test("a stream that breaks again and again, or says an error, is one", async () 
   await using server = await outputServer();
   await expect(all(await attached(server))).rejects.toMatchObject({ code: "unavailable" });
   const asked = server.received.filter(({ path }) => path.includes("/output"));
-  expect(asked.length).toBe(6);
+  expect(asked.length).toBe(7);
   const error = { detail: "Gone.", code: "vm_lost", next: "-", request_id: "r" };
   await using lost = await outputServer([["error", error]]);
   await expect(all(await attached(lost))).rejects.toMatchObject({ code: "vm_lost" });
+});
+
+test("its end is waited for also while the server is away for a moment", async () => {
+  let looks = 0;
+  await using server = await serverOf((_, response) => {
+    looks += 1;
+    if (looks > 2 && looks < 8) response.writeHead(502).end("<html>");
+    else sendJson(response, looks < 8 ? running : ended);
+  });
+  const command = await commandsOf(server).attach(3);
+  expect(await command.wait()).toMatchObject({ exitCode: 143 });
+  const abort = new AbortController();
+  looks = 2;
+  const waiting = command.wait({ signal: abort.signal });
+  setTimeout(() => abort.abort(new RangeError("enough")), 100).unref();
+  await expect(waiting).rejects.toThrow("enough");
 });
 
 test("leaving its block ends a command; one that is forgotten already is no error", async () => {

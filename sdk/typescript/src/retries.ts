@@ -50,15 +50,15 @@ function ownDelayMs(tried: number): number {
 }
 
 /** Resolves with false when the signal fired. */
-async function pause(delayMs: number, signal: AbortSignal): Promise<boolean> {
-  if (signal.aborted) return false;
+export async function pause(delayMs: number, signal: AbortSignal | undefined): Promise<boolean> {
+  if (signal?.aborted === true) return false;
   return await new Promise((resolve) => {
     const end = (): void => {
       clearTimeout(timer);
-      signal.removeEventListener("abort", end);
-      resolve(!signal.aborted);
+      signal?.removeEventListener("abort", end);
+      resolve(signal?.aborted !== true);
     };
     const timer = setTimeout(end, delayMs);
-    signal.addEventListener("abort", end);
+    signal?.addEventListener("abort", end);
   });
 }

@@ -66,7 +66,12 @@ def may_repeat(call: Call, error: InstaVMError) -> bool:
     """Whether another try is safe and makes sense: nothing was sent, nothing was done, or doing it twice does no harm."""
     if isinstance(error, NotSentError) or error.code in _NOTHING_DONE or error.status == 429:
         return True
-    if not call.is_repeatable or error.code in _LASTING or isinstance(error, DeadlineError) and error.status is None:
+    return call.is_repeatable and may_pass(error)
+
+
+def may_pass(error: InstaVMError) -> bool:
+    """Whether another try may go better. A deadline of the caller's own is not tried again."""
+    if error.code in _LASTING or isinstance(error, DeadlineError) and error.status is None:
         return False
     return isinstance(error, NetworkError) and (error.status is None or error.status in _PASSING_STATUSES)
 

@@ -10,13 +10,14 @@ from types import TracebackType
 
 import httpx
 
-from ..calls import Call, segment
+from ..calls import Call, may_pass, segment
 from ..command_events import CommandEvent, CommandExit, CommandText, DroppedOutput, End, Position, command_event
 from ..events import EventDecoder
 from ..exceptions import DeadlineError, NetworkError, NotFoundError
 from ..records import CommandInfo
 from ..results import ExecutionResult
 from .transport import Transport
+from .waiting import sleep
 
 #: How long a command is waited for when the caller does not say, in seconds.
 WAIT_TIMEOUT_S = 900.0
@@ -26,8 +27,12 @@ MAX_WAIT_S = 25.0
 PATIENCE_S = 10.0
 #: How long a stream may be silent, in seconds: the server says more often that it lives.
 SILENCE_S = 120.0
-#: How often in a row a stream may break before it has brought output.
-MAX_BREAKS = 5
+#: How often in a row a long read may break before it has brought anything: a server that is started again is away for some
+#: seconds.
+MAX_BREAKS = 6
+#: Before the first further try, and the most; each pause is twice as long as the one before. In seconds.
+FIRST_PAUSE_S = 0.2
+MAX_PAUSE_S = 2.0
 
 
 class Command:
@@ -88,13 +93,20 @@ class Command:
 
     def wait(self, timeout: float = WAIT_TIMEOUT_S) -> CommandInfo:
         """How it ended. Raises DeadlineError, a TimeoutError, when it runs on after `timeout` seconds."""
-        deadline = monotonic() + timeout
+        deadline, breaks = monotonic() + timeout, 0
         while True:
             wait_s = min(MAX_WAIT_S, max(0.0, deadline - monotonic()))
             call = Call("GET", self._path, wait_s + PATIENCE_S, params={"wait": f"{wait_s:.3f}"})
-            info = CommandInfo(self._transport.call(call))
-            if not info.is_running:
-                return info
+            try:
+                info = CommandInfo(self._transport.call(call))
+                if not info.is_running:
+                    return info
+                breaks = 0
+            except NetworkError as error:
+                if breaks >= MAX_BREAKS or not may_pass(error):
+                    raise
+                sleep(min(FIRST_PAUSE_S * 2.0**breaks, MAX_PAUSE_S))
+                breaks += 1
             if monotonic() >= deadline:
                 raise DeadlineError(f"Command {self.command_id} still runs after {timeout:g} s; it runs on.")
 
@@ -107,10 +119,11 @@ class Command:
         """
         at, breaks = self._offset if offset is None else offset, 0
         while True:
-            response = self._open_output(at, from_end, follow)
-            decoder: EventDecoder[CommandEvent | Position | End] = EventDecoder(command_event)
-            broken: Exception | None = None
+            response: httpx.Response | None = None
+            failure = NetworkError("The stream of the command's output ended before the command did; it runs on.")
             try:
+                response = self._open_output(at, from_end, follow)
+                decoder: EventDecoder[CommandEvent | Position | End] = EventDecoder(command_event)
                 for piece in response.iter_bytes():
                     for event in decoder.feed(piece):
                         if isinstance(event, End):
@@ -126,13 +139,19 @@ class Command:
                         if isinstance(event, CommandExit):
                             return
             except (httpx.HTTPError, httpx.StreamError) as cause:
-                broken = cause
+                failure.__cause__ = cause
+            except NetworkError as error:
+                # A server that is stopped says so to its readers, and the command runs on.
+                is_stopping = response is not None and error.code == "unavailable"
+                if not (is_stopping or response is None and may_pass(error)):
+                    raise
+                failure = error
             finally:
-                response.close()
+                if response is not None:
+                    response.close()
             if breaks >= MAX_BREAKS:
-                raise NetworkError(
-                    "The stream of the command's output broke again and again; the command runs on."
-                ) from broken
+                raise failure
+            sleep(min(FIRST_PAUSE_S * 2.0**breaks, MAX_PAUSE_S))
             breaks += 1
 
     def _open_output(self, offset: int, from_end: bool, follow: bool) -> httpx.Response:
