@@ -1,3 +1,5 @@
+import { commandLimits } from "./commands.ts";
+import { contextLimit } from "./contexts.ts";
 import type { Operation } from "./operations.ts";
 
 /** The chapters of the API's documents, in order, and the paths that belong to each. */
@@ -14,14 +16,12 @@ export const operationGroups = [
   },
   {
     name: "Contexts",
-    description:
-      "Interpreters of a VM, each with its own state and working directory. Code runs in one with `/execute`.",
+    description: `Interpreters of a VM, each with its own state and working directory; at most ${contextLimit}. Code runs in one with \`/execute\`.`,
     paths: ["/v1/vms/{vm_id}/contexts"],
   },
   {
     name: "Commands",
-    description:
-      "Programs that run in the background of a VM and belong to no request. Up to 64 requests of a VM at once read, write or wait for them.",
+    description: `Programs that run in the background of a VM and belong to no request: at most ${commandLimits.running} at once; the last ${commandLimits.remembered} that ended are remembered. At most ${commandLimits.waitingRequests} requests at once read, write or wait for those of one VM.`,
     paths: ["/v1/vms/{vm_id}/commands"],
   },
   {

@@ -1,7 +1,7 @@
-import { InstaVmError, type VmId } from "@instavm/contract";
+import { commandLimits, InstaVmError, type VmId } from "@instavm/contract";
 
-/** So many calls that wait for one VM may run at once: the link has room for others beside them. */
-export const seatsPerVm = 64;
+/** The link to a VM has room for other calls beside these. */
+const seatsPerVm = commandLimits.waitingRequests;
 
 /** Counts calls that last, by their VM. */
 export class Seats {
