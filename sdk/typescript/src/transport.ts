@@ -135,9 +135,7 @@ export class Transport {
         ...(outgoing.contentType === undefined ? {} : { "content-type": outgoing.contentType }),
       },
       signal,
-      ...(outgoing.body === undefined ? {} : { body: outgoing.body }),
-      // What fetch wants to hear of a body that is a stream.
-      ...(outgoing.body instanceof ReadableStream ? { duplex: "half" } : {}),
+      ...bodyInit(outgoing.body),
     });
     if (!response.ok) throw failureOfAnswer(response, await response.text());
     return response;
@@ -189,6 +187,14 @@ class Wait {
       await values.return();
     }
   }
+}
+
+/** What fetch wants to hear of a body. */
+function bodyInit(body: RequestInit["body"] | undefined): RequestInit & { readonly duplex?: "half" } {
+  if (body === undefined) return {};
+  if (typeof body === "string") return { body };
+  // Without the last two fetch keeps a copy of all that it has sent, for a redirect: a large file would fill the memory.
+  return { body, duplex: "half", redirect: "error", window: null };
 }
 
 function readAnswer<Answer extends z.ZodType>(schema: Answer, text: string): z.ZodSafeParseResult<z.output<Answer>> {
