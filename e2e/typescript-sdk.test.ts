@@ -188,8 +188,8 @@ describe("a sandbox", () => {
       stdin: true,
       tag: "echo",
     });
-    await echo.writeStdin("first\n");
-    await echo.writeStdin(new Blob(["second"]), { close: true });
+    await echo.stdin.write("first\n");
+    await echo.stdin.write(new Blob(["second"]), { close: true });
     expect(await echo.wait()).toMatchObject({ exitCode: 5, isRunning: false, tag: "echo" });
     // Two readers, both late, and one of them from the middle.
     const all = await textOf(echo);

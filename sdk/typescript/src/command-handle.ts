@@ -26,6 +26,29 @@ const longestWaitS = 25;
 /** Beyond what the server was asked to wait. */
 const patienceMs = 10_000;
 
+/** The stdin of a command that was started with one. Throws `conflict` when it is not open. */
+export class CommandStdin {
+  readonly #transport: Transport;
+  readonly #info: CommandInfo;
+
+  constructor(transport: Transport, info: CommandInfo) {
+    this.#transport = transport;
+    this.#info = info;
+  }
+
+  /** Writes; resolves when the command's pipe has taken all of it. With `close` its stdin ends behind that. */
+  async write(content: FileSource, options: CallOptions & { readonly close?: boolean } = {}): Promise<void> {
+    const query = options.close === true ? { query: { close: "true" as const } } : {};
+    const input = { ...paramsOf(this.#info), ...query, raw: bytesBody(content) };
+    await this.#transport.call(operations.writeStdin, input, { timeoutMs: waitTimeoutMs, ...options });
+  }
+
+  /** Ends it. */
+  async close(options: CallOptions = {}): Promise<void> {
+    await this.write("", { ...options, close: true });
+  }
+}
+
 /**
  * A program that runs, or ran, in the background of a VM. It runs on without any reader, and any number can read: a loop over
  * it gives its output from the first byte that is kept, `exit` at last. `await using` ends it, and all that it started, at the
@@ -34,11 +57,13 @@ const patienceMs = 10_000;
 export class Command implements AsyncDisposable, AsyncIterable<CommandOutput> {
   /** As it stood when it was started, or attached to. */
   readonly info: CommandInfo;
+  readonly stdin: CommandStdin;
   readonly #transport: Transport;
   readonly #offset: number;
 
   constructor(transport: Transport, info: CommandInfo, offset: number) {
     this.info = info;
+    this.stdin = new CommandStdin(transport, info);
     this.#transport = transport;
     this.#offset = offset;
   }
@@ -50,24 +75,12 @@ export class Command implements AsyncDisposable, AsyncIterable<CommandOutput> {
 
   /** How it stands now. */
   async refresh(options: CallOptions = {}): Promise<CommandInfo> {
-    return toCommandInfo(await this.#transport.call(operations.getCommand, this.#params, options));
-  }
-
-  /** Writes to its stdin; resolves when its pipe has taken all of it. Throws `conflict` when it has no stdin that is open. */
-  async writeStdin(content: FileSource, options: CallOptions & { readonly close?: boolean } = {}): Promise<void> {
-    const query = options.close === true ? { query: { close: "true" as const } } : {};
-    const input = { ...this.#params, ...query, raw: bytesBody(content) };
-    await this.#transport.call(operations.writeStdin, input, { timeoutMs: waitTimeoutMs, ...options });
-  }
-
-  /** Ends its stdin. */
-  async closeStdin(options: CallOptions = {}): Promise<void> {
-    await this.writeStdin("", { ...options, close: true });
+    return toCommandInfo(await this.#transport.call(operations.getCommand, paramsOf(this.info), options));
   }
 
   /** Sends a signal to it and the processes of its group, by default SIGTERM; SIGKILL ends all that it has started. */
   async kill(signal: SignalName | number = "SIGTERM", options: CallOptions = {}): Promise<CommandInfo> {
-    const input = { ...this.#params, body: { signal } };
+    const input = { ...paramsOf(this.info), body: { signal } };
     return toCommandInfo(await this.#transport.call(operations.signalCommand, input, options));
   }
 
@@ -79,7 +92,7 @@ export class Command implements AsyncDisposable, AsyncIterable<CommandOutput> {
     for (;;) {
       const leftS = Math.max(0, deadline - performance.now()) / 1000;
       const waitS = Math.min(longestWaitS, leftS);
-      const input = { ...this.#params, query: { wait: waitS } };
+      const input = { ...paramsOf(this.info), query: { wait: waitS } };
       const patience = { timeoutMs: waitS * 1000 + patienceMs, ...(signal === undefined ? {} : { signal }) };
       try {
         const info = toCommandInfo(await this.#transport.call(operations.getCommand, input, patience));
@@ -104,7 +117,7 @@ export class Command implements AsyncDisposable, AsyncIterable<CommandOutput> {
    */
   output(options: ReadOutputOptions = {}): AsyncGenerator<CommandOutput, void, undefined> {
     const { offset = this.#offset, fromEnd = false, follow = true, timeoutMs = dayMs } = options;
-    const params = this.#params;
+    const params = paramsOf(this.info);
     const deadline = performance.now() + timeoutMs;
     const open = (start: OutputStart) => {
       const query = {
@@ -125,7 +138,7 @@ export class Command implements AsyncDisposable, AsyncIterable<CommandOutput> {
   /** Ends it, with all that it has started, and forgets its output. One that is forgotten already is no error. */
   async delete(options: CallOptions = {}): Promise<void> {
     try {
-      await this.#transport.call(operations.deleteCommand, this.#params, options);
+      await this.#transport.call(operations.deleteCommand, paramsOf(this.info), options);
     } catch (error) {
       if (!isInstaVmError(error, "command_not_found")) throw error;
     }
@@ -134,8 +147,8 @@ export class Command implements AsyncDisposable, AsyncIterable<CommandOutput> {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.delete();
   }
+}
 
-  get #params() {
-    return { params: { vm_id: this.info.vmId, command_id: this.info.commandId } };
-  }
+function paramsOf({ vmId, commandId }: CommandInfo) {
+  return { params: { vm_id: vmId, command_id: commandId } };
 }

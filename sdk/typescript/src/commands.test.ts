@@ -99,13 +99,13 @@ test("stdin is written as bytes and closed; a signal is sent by name or number",
     sendJson(response, path.includes("/stdin") ? { size: 2 } : ended),
   );
   const command = await commandsOf(server).attach(3);
-  await command.writeStdin("hü");
+  await command.stdin.write("hü");
   expect(server.received.at(-1)).toMatchObject({
     path: `/v1/vms/${vmId}/commands/3/stdin`,
     contentType: "application/octet-stream",
     body: new TextEncoder().encode("hü"),
   });
-  await command.closeStdin();
+  await command.stdin.close();
   expect(server.received.at(-1)?.path).toBe(`/v1/vms/${vmId}/commands/3/stdin?close=true`);
   await command.kill();
   expect(jsonOf(server.received.at(-1))).toEqual({ signal: "SIGTERM" });

@@ -5,7 +5,7 @@ export type { ApiKeys, CreateApiKeyOptions, ListApiKeysOptions } from "./api-key
 export { InstaVm } from "./client.ts";
 export type { CreateSessionOptions, InstaVmOptions, ListSessionsOptions, Operations } from "./client.ts";
 export type { CommandInfo } from "./command-answers.ts";
-export type { Command, ReadOutputOptions } from "./command-handle.ts";
+export type { Command, CommandStdin, ReadOutputOptions } from "./command-handle.ts";
 export type { CommandOutput } from "./command-output.ts";
 export type { Commands, StartCommandOptions } from "./commands.ts";
 export type { Context, ContextExecuteOptions, Contexts, CreateContextOptions } from "./contexts.ts";
