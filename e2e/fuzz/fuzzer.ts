@@ -33,6 +33,8 @@ export interface FuzzReport {
   /** How many answers had each status. */
   readonly statuses: Readonly<Record<string, number>>;
   readonly findings: readonly Finding[];
+  /** Operations that never succeeded: what lies behind their checks was not reached. */
+  readonly neverSucceeded: readonly string[];
   /** The 5xx among the answers that are as documented, for a person to look at. */
   readonly serverErrors: readonly string[];
 }
@@ -51,6 +53,7 @@ export async function fuzz(
   const findings = new Map<string, Finding>();
   const statuses: Record<string, number> = {};
   const serverErrors: string[] = [];
+  const succeeded = new Set<string>();
   const untilMs = performance.now() + forMs;
   let sent = 0;
   for (; sent < requests && performance.now() < untilMs; sent += 1) {
@@ -72,6 +75,7 @@ export async function fuzz(
     try {
       const answer = await sender.send(request);
       statuses[answer.status] = (statuses[answer.status] ?? 0) + 1;
+      if (answer.status < 300) succeeded.add(operation.id);
       if (answer.status >= 500) serverErrors.push(`${shown(request, server.apiKey)} → ${answer.body.toString()}`);
       for (const problem of judge.problems(operation, request, answer)) note(problem);
       await world.learn(operation.id, answer.status, parsed(answer.body));
@@ -79,7 +83,8 @@ export async function fuzz(
       note(`no answer: ${String(error)}`);
     }
   }
-  return { sent, statuses, findings: [...findings.values()], serverErrors };
+  const neverSucceeded = operations.map(({ id }) => id).filter((id) => !succeeded.has(id));
+  return { sent, statuses, findings: [...findings.values()], neverSucceeded, serverErrors };
 }
 
 /** A request as a person can repeat it; what is long is cut. */

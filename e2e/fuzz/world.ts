@@ -72,6 +72,8 @@ export class FuzzWorld {
       command: commands,
       timeout: [1, 1.5, 2],
       wait: ["0", "0.5", "1"],
+      // A stopped command takes no input, and a write to it waits for as long as its client does.
+      signal: ["SIGTERM", "SIGINT", "SIGUSR1", "SIGCONT", "SIGKILL", 1, 64],
       // Every other shape would need a template of its own first.
       memory_mb: [512],
       vcpu_count: [2],
@@ -88,6 +90,7 @@ export class FuzzWorld {
   /** Makes what is missing. */
   async prepare(): Promise<void> {
     while (this.#vms.length < 2) await this.#addVm();
+    for (const vm of this.#vms) await this.#furnish(vm);
     if (this.#of("key_id").length === 0) {
       this.take("createKey", (await rawCall(this.#server, "/v1/api-keys", { body: { description: "fuzz" } })).body);
     }
@@ -97,7 +100,8 @@ export class FuzzWorld {
   async learn(operationId: string, status: number, body: unknown): Promise<void> {
     if (status === 200) this.take(operationId, body);
     if (status === 404 || status >= 500 || /^(kill|delete)/.test(operationId)) await this.#forgetTheDead();
-    while (this.#vms.length > vmsAtMost) await this.#end(this.#vms.shift()?.sessionId ?? "");
+    // The newest goes: in the others there is something to name already.
+    while (this.#vms.length > vmsAtMost) await this.#end(this.#vms.pop()?.sessionId ?? "");
     await this.prepare();
   }
 
@@ -110,6 +114,8 @@ export class FuzzWorld {
     }
     if (operationId === "createKey") this.#note("key_id", fields["key_id"]);
     if (operationId === "executeAsync") this.#note("task_id", fields["task_id"]);
+    if (operationId === "deleteContext") this.#drop(`context_id ${String(vmId)}`, fields["context_id"]);
+    if (operationId === "deleteCommand") this.#drop(`command_id ${String(vmId)}`, fields["command_id"]);
     if (operationId === "createContext") this.#note(`context_id ${String(vmId)}`, fields["context_id"]);
     if (operationId === "startCommand") this.#note(`command_id ${String(vmId)}`, fields["command_id"]);
   }
@@ -122,11 +128,24 @@ export class FuzzWorld {
     if (value !== undefined) this.#found.set(name, [...this.#of(name), value].slice(-4));
   }
 
+  #drop(name: string, value: unknown): void {
+    this.#found.set(
+      name,
+      this.#of(name).filter((known) => known !== value),
+    );
+  }
+
   async #addVm(): Promise<void> {
     const { status, body } = await rawCall(this.#server, "/v1/vms", { body: { vm_lifetime_seconds: 3600 } });
     if (status !== 200) throw new Error(`the fuzzer gets no VM: ${JSON.stringify(body)}`);
     this.take("createVm", body);
-    const { session_id: sessionId } = fieldsOf(body);
+  }
+
+  /** Files, once, and always a command that can be written to. */
+  async #furnish({ vmId, sessionId }: { readonly vmId: string; readonly sessionId: string }): Promise<void> {
+    if (this.#of(`command_id ${vmId}`).length > 0) return;
+    const cat = { command: "cat; sleep 600", stdin: true };
+    this.take("startCommand", (await rawCall(this.#server, `/v1/vms/${vmId}/commands`, { body: cat })).body);
     const command = "mkdir -p /srv/fuzz/d; echo a > /srv/fuzz/a; ln -sf loop /srv/fuzz/loop; mkfifo /srv/fuzz/pipe";
     await rawCall(this.#server, "/execute", { body: { session_id: sessionId, language: "bash", command } });
   }
