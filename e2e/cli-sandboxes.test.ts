@@ -101,6 +101,56 @@ test("files go in and out byte by byte, under unusual names too", async () => {
   await user.types("bin/instavm session close");
 });
 
+test("a directory goes in and comes out with all that is in it", async () => {
+  using user = new ShellUser(server);
+  const made = await user.types(
+    "mkdir -p ~/'a tree'/sub/empty && cd ~/'a tree' && echo text > sub/-ü && ln -s sub/-ü link && head -c 300000 /dev/urandom > big && chmod 750 big",
+  );
+  expect(made).toMatchObject({ exitCode: 0 });
+  await user.types('bin/instavm execute --code "1"');
+  const up = await user.types("bin/instavm cp -r ~/'a tree' :");
+  expect(up).toMatchObject({ exitCode: 0, stdout: "" });
+  expect(up.stderr).toContain("↳ a tree has 300005 bytes in 5 files and directories\n");
+  const inside = await user.types('bin/instavm exec -l bash -c \'cat "a tree/link"; ln -s /etc "a tree/out"\'');
+  expect(inside.stdout).toBe("text\n");
+  const down = await user.types("bin/instavm cp -r ':a tree' ~/back --json");
+  expect(parsed(down.stdout)).toMatchObject({ size: 300_005, entries: 5, skipped: 1 });
+  const same = await user.types("diff -r --no-dereference ~/'a tree' ~/back && stat -c %a ~/back/big");
+  expect(same).toMatchObject({ exitCode: 0, stdout: "750\n" });
+  const plain = await user.types("bin/instavm cp ~/'a tree' :x");
+  expect(plain).toMatchObject({ exitCode: 1, stderr: expect.stringContaining("a directory needs -r") });
+  await user.types("bin/instavm session close");
+});
+
+test("a program is left running, listed, followed to its end and killed", async () => {
+  using user = new ShellUser(server);
+  const started = await user.types(
+    "bin/instavm exec -d --tag web -c 'for i in 1 2 3; do echo $i; sleep 0.3; done; exit 4'",
+  );
+  expect(started).toMatchObject({ exitCode: 0, stdout: expect.stringMatching(/^\d+\n$/) });
+  const id = started.stdout.trim();
+  expect(await user.types(`bin/instavm commands logs ${id} -f`)).toMatchObject({ exitCode: 4, stdout: "1\n2\n3\n" });
+  const listed = await user.types("bin/instavm commands ls --tag web");
+  expect(listed.stdout).toMatch(new RegExp(`\n${id} +exit 4 +\\S+ +web +for i in`));
+  await user.types("printf 'import time\\nprint(6 * 7)\\ntime.sleep(1000)\\n' > ~/serve.py");
+  const other = (await user.types("bin/instavm exec -d ~/serve.py")).stdout.trim();
+  const seen = await user.types(
+    `until bin/instavm commands logs ${other} 2>/dev/null | grep -q 42; do sleep 0.2; done; bin/instavm commands kill ${other}`,
+  );
+  expect(seen).toMatchObject({ exitCode: 0 });
+  expect((await user.types(`bin/instavm commands logs ${other} -f`)).exitCode).toBe(143);
+  const unknown = await user.types("bin/instavm commands logs 999");
+  expect(unknown).toMatchObject({ exitCode: 1, stderr: expect.stringContaining("next: ") });
+  await user.types("bin/instavm session close");
+});
+
+test("JavaScript runs, and its value is shown", async () => {
+  using user = new ShellUser(server);
+  const call = await user.types("bin/instavm exec -l javascript -c '[6 * 7]'");
+  expect(call).toMatchObject({ exitCode: 0, stdout: "[ 42 ]\n" });
+  await user.types("bin/instavm session close");
+});
+
 test("the key's owner is known, a kept key is used, a wrong one refused", async () => {
   using user = new ShellUser(server);
   expect(parsed((await user.types("bin/instavm whoami --json")).stdout)).toMatchObject({ role: "admin" });

@@ -298,15 +298,16 @@ calls = [
   lambda: c.vms.snapshot(vm), lambda: c.vms.stage_env(vm, {"A": "1"}), lambda: c.vms.list_volumes(vm),
   lambda: c.snapshots.list(), lambda: c.templates.list(), lambda: c.set_session_egress(), lambda: c.get_vm_egress(vm),
   lambda: c.shares.create(80), lambda: c.custom_domains.list(), lambda: c.pty.create(c.session_id),
-  lambda: c.list_ssh_keys(), lambda: c.volumes.list(), lambda: c.list_vaults(), lambda: c.computer_use.viewer_url(c.session_id),
+  lambda: c.add_ssh_key("ssh-ed25519 AAAA me"), lambda: c.volumes.list(), lambda: c.list_vaults(), lambda: c.computer_use.viewer_url(c.session_id),
   lambda: c.recordings.list(), lambda: c.tapes.list(), lambda: c.webhooks.list_endpoints(), lambda: c.audit.events(),
   lambda: c.get_usage_breakdown(), lambda: c.credits.summary(),
 ]
 errors = [error_of(call) for call in calls]
+keys = c.list_ssh_keys()
 c.kill()
-show(errors)`);
+show([keys, errors])`);
   const expected: unknown = ["NetworkError", expect.stringContaining('"code":"not_implemented"')];
-  expect(seen).toEqual(Array.from({ length: 24 }, () => expected));
+  expect(seen).toEqual([[], Array.from({ length: 24 }, () => expected)]);
 });
 
 test("its command line creates a VM, runs code in it, lists and removes it", async () => {
@@ -330,6 +331,7 @@ test("its command line creates a VM, runs code in it, lists and removes it", asy
   expect(await json("ls")).toEqual({ vms: [] });
   const all = await client.cli("ls", "--all");
   expect(all.stdout).toContain(id);
+  expect(await client.cli("whoami")).toMatchObject({ exitCode: 0 });
 });
 
 /** The objects of numbers that a program shows. */

@@ -1,9 +1,12 @@
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { Sandbox, isInstaVmError } from "instavm";
-import type { ExecuteEvent, FileChange } from "instavm";
+import { InstaVm, Sandbox, isInstaVmError } from "instavm";
+import type { CommandOutput, ExecuteEvent, FileChange } from "instavm";
+import { downloadDirectory, uploadDirectory } from "instavm/node";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { ForgetfulProxy } from "./support/forgetful-proxy.ts";
 import { RealServer } from "./support/real-server.ts";
 import { ShellUser, repository } from "./support/shell-user.ts";
 
@@ -15,6 +18,20 @@ beforeAll(async () => {
 afterAll(async () => {
   await server[Symbol.asyncDispose]();
 });
+
+/** All that a command printed, and how it ended when it has. */
+async function textOf(output: AsyncIterable<CommandOutput>) {
+  const text: { stdout: string; stderr: string; exitCode: number | undefined } = {
+    stdout: "",
+    stderr: "",
+    exitCode: undefined,
+  };
+  for await (const event of output) {
+    if (event.type === "stdout" || event.type === "stderr") text[event.type] += event.text;
+    if (event.type === "exit") text.exitCode = event.exitCode;
+  }
+  return text;
+}
 
 async function openSandbox(): Promise<Sandbox> {
   return await Sandbox.create({ baseUrl: server.baseUrl, apiKey: server.apiKey, lifetimeS: 600 });
@@ -111,6 +128,120 @@ describe("a sandbox", () => {
     expect(found.stdout).toBe("21");
   });
 
+  test("moves directories of this machine there and back", async () => {
+    await using sandbox = await openSandbox();
+    const here = mkdtempSync(join(tmpdir(), "instavm-sdk-tree-"));
+    try {
+      const source = join(here, "source");
+      mkdirSync(join(source, "sub", "d".repeat(120)), { recursive: true });
+      writeFileSync(join(source, "sub", "d".repeat(120), "-ü \n"), "text");
+      writeFileSync(Buffer.concat([Buffer.from(`${source}/`), Buffer.from([0xff])]), "odd");
+      writeFileSync(join(source, "big"), crypto.getRandomValues(new Uint8Array(60_000)), { mode: 0o750 });
+      symlinkSync("sub/none", join(source, "link"));
+      const up = await uploadDirectory(sandbox.files, { from: source, to: "up" });
+      expect(up).toEqual({ sizeBytes: 60_007, entries: 6, skipped: 0 });
+      await sandbox.commands.run("ln -s /etc/passwd up/out; ln up/big up/hard; mkfifo up/pipe");
+      const down = await downloadDirectory(sandbox.files, { from: "/app/up", to: join(here, "target") });
+      expect(down).toMatchObject({ sizeBytes: 120_007, entries: 7 });
+      rmSync(join(here, "target", "hard"));
+      execFileSync("diff", ["-r", "--no-dereference", source, join(here, "target")]);
+      expect(statSync(join(here, "target", "big")).mode & 0o777).toBe(0o750);
+    } finally {
+      rmSync(here, { recursive: true, force: true });
+    }
+  });
+
+  test("has contexts with variables of their own, in three languages", async () => {
+    await using sandbox = await openSandbox();
+    const { contexts } = sandbox;
+    await sandbox.run("x = 'default'");
+    const python = await contexts.create({ cwd: "/tmp", env: { WHO: "me" } });
+    const code = "import os; x = 'own'; print(os.getcwd(), os.environ['WHO'])";
+    expect(await contexts.run(python.contextId, code)).toMatchObject({ stdout: "/tmp me\n" });
+    const javascript = await contexts.create({ language: "javascript" });
+    await contexts.run(javascript.contextId, "let y = 41");
+    expect(await contexts.run(javascript.contextId, "y + 1")).toMatchObject({ stdout: "42\n", language: "javascript" });
+    const bash = await contexts.create({ language: "bash" });
+    await contexts.run(bash.contextId, "cd /usr; z=kept");
+    expect(await contexts.run(bash.contextId, "echo $z $PWD")).toMatchObject({ stdout: "kept /usr\n" });
+    expect(await sandbox.run("x")).toMatchObject({ stdout: "'default'\n" });
+    expect(await contexts.run(python.contextId, "x")).toMatchObject({ stdout: "'own'\n" });
+    const ids = (await contexts.list()).map(({ contextId }) => contextId);
+    expect(ids).toEqual(expect.arrayContaining([python.contextId, javascript.contextId, bash.contextId]));
+
+    const interrupted = contexts.run(python.contextId, "import time\nprint('in')\ntime.sleep(100)");
+    await expect.poll(async () => (await contexts.get(python.contextId)).isBusy, { timeout: 20_000 }).toBe(true);
+    await contexts.interrupt(python.contextId);
+    expect(await interrupted).toMatchObject({ error: { name: "KeyboardInterrupt" } });
+    expect(await contexts.run(python.contextId, "x")).toMatchObject({ stdout: "'own'\n" });
+    await contexts.restart(python.contextId);
+    expect(await contexts.run(python.contextId, "x")).toMatchObject({ error: { name: "NameError" } });
+    await contexts.delete(python.contextId);
+    const gone = await contexts.run(python.contextId, "1").catch((error: unknown) => error);
+    expect(isInstaVmError(gone, "context_not_found")).toBe(true);
+  });
+
+  test("has commands in the background, with stdin, signals, tags and many readers", async () => {
+    await using sandbox = await openSandbox();
+    const { commands } = sandbox;
+    const echo = await commands.start('read line; echo "got $line"; echo err >&2; cat; exit 5', {
+      stdin: true,
+      tag: "echo",
+    });
+    await echo.stdin.write("first\n");
+    await echo.stdin.write(new Blob(["second"]), { close: true });
+    expect(await echo.wait()).toMatchObject({ exitCode: 5, isRunning: false, tag: "echo" });
+    // Two readers, both late, and one of them from the middle.
+    const all = await textOf(echo);
+    expect(all).toEqual({ stdout: "got first\nsecond", stderr: "err\n", exitCode: 5 });
+    const later = await commands.attach(echo.commandId, { offset: 4 });
+    expect((await textOf(later)).stdout).toBe("first\nsecond");
+
+    await using sleeper = await commands.start(["sleep", "1000"], { user: "nobody", cwd: "/tmp" });
+    expect((await commands.list({ tag: "echo" })).map(({ commandId }) => commandId)).toEqual([echo.commandId]);
+    const who = await sandbox.commands.run(`ps -o user= -p ${String(sleeper.info.pid)}`);
+    expect(who.stdout).toBe("nobody\n");
+    await expect(sleeper.wait({ timeoutMs: 100 })).rejects.toMatchObject({ code: "timeout" });
+    await sleeper.kill("SIGINT");
+    expect(await sleeper.wait()).toMatchObject({ exitCode: 130, signal: 2 });
+    await echo.delete();
+    await expect(commands.attach(echo.commandId)).rejects.toMatchObject({ code: "command_not_found" });
+  });
+
+  test("reads a command's output as it comes, and what is there now", async () => {
+    await using sandbox = await openSandbox();
+    await using command = await sandbox.commands.start("echo begun; sleep 1.5; echo over", { timeoutS: 60 });
+    const times: number[] = [];
+    const texts: string[] = [];
+    for await (const event of command) {
+      if (event.type !== "stdout") continue;
+      times.push(performance.now());
+      texts.push(event.text);
+    }
+    expect(texts).toEqual(["begun\n", "over\n"]);
+    expect((times[1] ?? 0) - (times[0] ?? 0)).toBeGreaterThan(1000);
+    const slow = await sandbox.commands.start("echo now; sleep 1000");
+    await expect.poll(async () => (await slow.refresh()).outputBytes, { timeout: 20_000 }).toBe(4);
+    expect(await textOf(slow.output({ follow: false }))).toEqual({ stdout: "now\n", stderr: "", exitCode: undefined });
+    await slow.delete();
+    const left = await sandbox.commands.run("pgrep -c -x sleep");
+    expect(left.stdout).toBe("0\n");
+  });
+
+  test("reads a command's output to its end while the server is stopped and started again", async () => {
+    await using other = await RealServer.start();
+    await using sandbox = await Sandbox.create({ baseUrl: other.baseUrl, apiKey: other.apiKey, lifetimeS: 600 });
+    const command = await sandbox.commands.start("for i in $(seq 60); do echo line $i; sleep 0.1; done");
+    const restarted = (async () => {
+      await expect.poll(async () => (await command.refresh()).outputBytes, { timeout: 20_000 }).toBeGreaterThan(20);
+      await other.stop();
+      await other.startAgain();
+    })();
+    const [read] = await Promise.all([textOf(command), command.wait(), restarted]);
+    const lines = Array.from({ length: 60 }, (_, at) => `line ${String(at + 1)}\n`);
+    expect(read).toEqual({ stdout: lines.join(""), stderr: "", exitCode: 0 });
+  });
+
   test("runs code in the background", async () => {
     await using sandbox = await openSandbox();
     const { executionId, status } = await sandbox.runInBackground("sleep 1; echo done; exit 3", { language: "bash" });
@@ -140,10 +271,28 @@ describe("a client", () => {
     expect(await vms.listRecords()).toContainEqual(expect.objectContaining({ vmId: vm.vmId }));
   });
 
+  test("makes one session and one VM, however often their answers are lost on the way", async () => {
+    await using proxy = await ForgetfulProxy.start(server.baseUrl, ["forgets", "refuses", "none", "forgets"]);
+    const client = new InstaVm({ baseUrl: proxy.baseUrl, apiKey: server.apiKey });
+    const metadata = { of: "lost answers" };
+    const session = await client.createSession({ metadata });
+    expect((await server.client.listSessions({ metadata })).map(({ sessionId }) => sessionId)).toEqual([
+      session.sessionId,
+    ]);
+    const vm = await client.vms.create({ metadata: { of: "a lost answer" } });
+    const found = await server.client.listSessions({ metadata: { of: "a lost answer" } });
+    expect(found.map(({ vmId }) => vmId)).toEqual([vm.vmId]);
+    const [first, second, third, fourth, fifth] = proxy.keys;
+    expect([first, first, fourth]).toEqual([second, third, fifth]);
+    expect(first).not.toBe(fourth);
+    await client.kill(session.sessionId);
+    await client.vms.delete(vm.vmId);
+  });
+
   test("does what its README shows", async () => {
     const readme = readFileSync(join(repository, "sdk/typescript/README.md"), "utf8");
     const snippets = [...readme.matchAll(/^```ts\n([\s\S]*?)^```$/gm)].map(([, code = ""]) => code);
-    expect(snippets.length).toBe(3);
+    expect(snippets.length).toBe(4);
     using user = new ShellUser(server);
     const directory = mkdtempSync(join(tmpdir(), "instavm-sdk-readme-"));
     try {
@@ -158,7 +307,12 @@ describe("a client", () => {
         expect(ran).toMatchObject({ exitCode: 0 });
         outputs.push(ran.stdout);
       }
-      expect(outputs).toEqual(["45\n 0\n", "0\n1\n2\nended with 0\n", "true 3 data/in.txt\n\ndone\n\n"]);
+      expect(outputs).toEqual([
+        "45\n 0\n",
+        "0\n1\n2\nended with 0\n",
+        "true 3 data/in.txt\n\ndone\n\n",
+        "42\nhello you\nended with 3\n",
+      ]);
     } finally {
       rmSync(directory, { recursive: true, force: true });
     }

@@ -1,4 +1,14 @@
 import { Agent, request } from "node:http";
+import type { IncomingMessage } from "node:http";
+import { Readable } from "node:stream";
+
+/** A request whose body, and whose answer, need not be JSON. */
+export interface RawRequest {
+  readonly method: "GET" | "POST" | "PUT" | "DELETE";
+  readonly path: string;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly body?: string | Buffer | AsyncIterable<Uint8Array>;
+}
 
 /** A keep-alive HTTP client with nothing between it and the socket, so that what is timed is the server. */
 export class HttpClient implements Disposable {
@@ -18,6 +28,23 @@ export class HttpClient implements Disposable {
 
   async text(path: string): Promise<string> {
     return this.#answer("GET", path);
+  }
+
+  /** Resolves with the answer as it begins; rejects on any status but 200. */
+  async open({ method, path, headers = {}, body }: RawRequest): Promise<IncomingMessage> {
+    const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
+    const length: Record<string, string> =
+      typeof body === "string" || Buffer.isBuffer(body) ? { "content-length": String(Buffer.byteLength(body)) } : {};
+    const options = { method, agent: this.#agent, headers: { "x-api-key": this.#apiKey, ...length, ...headers } };
+    const outgoing = request(new URL(path, this.#baseUrl), options, (incoming) => {
+      if (incoming.statusCode === 200) resolve(incoming);
+      else void bytesOf(incoming).then((seen) => reject(unexpected({ method, path }, incoming, seen)), reject);
+    });
+    outgoing.setTimeout(120_000, () => outgoing.destroy(new Error(`${method} ${path}: nothing moved for 120 s`)));
+    outgoing.on("error", reject);
+    if (body === undefined || typeof body === "string" || Buffer.isBuffer(body)) outgoing.end(body);
+    else Readable.from(body, { objectMode: false }).on("error", reject).pipe(outgoing);
+    return promise;
   }
 
   async #answer(method: "GET" | "POST", path: string, body?: unknown): Promise<string> {
@@ -59,6 +86,17 @@ export class HttpClient implements Disposable {
   [Symbol.dispose](): void {
     this.#agent.destroy();
   }
+}
+
+/** The whole body of an answer. */
+export async function bytesOf(incoming: IncomingMessage): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of incoming) if (Buffer.isBuffer(chunk)) chunks.push(chunk);
+  return Buffer.concat(chunks);
+}
+
+function unexpected({ method, path }: RawRequest, { statusCode }: IncomingMessage, body: Buffer): Error {
+  return new Error(`${method} ${path} answered ${String(statusCode)}: ${body.toString().slice(0, 500)}`);
 }
 
 /** Arrays are objects too: their rows are read by index. */

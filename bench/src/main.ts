@@ -1,15 +1,17 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import { cpus, release, totalmem } from "node:os";
 import { parseArgs } from "node:util";
-import type { Figure, Suite } from "./result.ts";
+import type { Extent, Figure, Suite } from "./result.ts";
 import { bootsUnderLoad } from "./suites/boots.ts";
 import { burst } from "./suites/burst.ts";
 import { coldBootSuite } from "./suites/cold-boot.ts";
 import { forkSuite } from "./suites/fork.ts";
 import { idle } from "./suites/idle.ts";
+import { load } from "./suites/load.ts";
 import { neighboursSuite } from "./suites/neighbours.ts";
 import { timeToInteractive } from "./suites/time-to-interactive.ts";
 import { trace } from "./suites/trace.ts";
+import { transfer } from "./suites/transfer.ts";
 import { warm } from "./suites/warm.ts";
 import { table } from "./table.ts";
 
@@ -23,25 +25,31 @@ const suites: readonly Suite[] = [
   idle,
   burst,
 ];
-const onlyWhenNamed: readonly Suite[] = [bootsUnderLoad];
+const onlyWhenNamed: readonly Suite[] = [bootsUnderLoad, load, transfer];
 
 const { values } = parseArgs({
-  options: { only: { type: "string", multiple: true }, list: { type: "boolean" }, json: { type: "string" } },
+  options: {
+    only: { type: "string", multiple: true },
+    list: { type: "boolean" },
+    json: { type: "string" },
+    minutes: { type: "string", default: "5" },
+    mib: { type: "string", default: "2048" },
+  },
 });
 
 if (values.list === true) {
   for (const suite of [...suites, ...onlyWhenNamed]) console.log(`${suite.name.padEnd(12)} ${suite.about}`);
 } else {
-  await measure(values.only);
+  await measure(values.only, { minutes: Number(values.minutes), transferMib: Number(values.mib) });
 }
 
-async function measure(names: readonly string[] | undefined): Promise<void> {
+async function measure(names: readonly string[] | undefined, extent: Extent): Promise<void> {
   const chosen =
     names === undefined ? suites : [...suites, ...onlyWhenNamed].filter((suite) => names.includes(suite.name));
   const figures: Figure[] = [];
   for (const suite of chosen) {
     console.error(`── ${suite.name}: ${suite.about}`);
-    figures.push(...(await suite.run((line) => console.error(`   ${line}`))));
+    figures.push(...(await suite.run((line) => console.error(`   ${line}`), extent)));
   }
   figures.push(...ratios(figures));
   const machine = {

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { summarise } from "./statistics.ts";
+import { percentile, summarise } from "./statistics.ts";
 
 test("a summary names the nearest-rank median and p95 of unsorted values", () => {
   const values = Array.from({ length: 100 }, (_, index) => 100 - index);
@@ -8,4 +8,9 @@ test("a summary names the nearest-rank median and p95 of unsorted values", () =>
 
 test("one value is its own median", () => {
   expect(summarise([7])).toEqual({ n: 1, min: 7, median: 7, p95: 7, max: 7 });
+});
+
+test("a percentile is the nearest rank of unsorted values", () => {
+  const values = Array.from({ length: 200 }, (_, index) => 200 - index);
+  expect([0, 0.5, 0.99, 1].map((share) => percentile(values, share))).toEqual([1, 100, 198, 200]);
 });

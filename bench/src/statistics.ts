@@ -13,6 +13,14 @@ function quantile(sorted: readonly number[], share: number): number {
   return sorted[rank] ?? Number.NaN;
 }
 
+/** The value below which `share` (0..1) of the list lies. */
+export function percentile(values: readonly number[], share: number): number {
+  return quantile(
+    values.toSorted((a, b) => a - b),
+    share,
+  );
+}
+
 /** Summarises at least one value. */
 export function summarise(values: readonly number[]): Summary {
   const sorted = values.toSorted((a, b) => a - b);

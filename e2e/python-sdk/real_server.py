@@ -4,11 +4,13 @@ import asyncio
 import io
 import json
 import os
+import subprocess
 import tempfile
 import threading
 import time
 import unittest
 import urllib.request
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import instavm
@@ -123,6 +125,67 @@ class OneSession(unittest.TestCase):
         self.client.execute("for n in range(1200): open(f'/tmp/{n:04}', 'w')")
         self.assertEqual([each.name for each in files.list("/tmp")], [f"{n:04}" for n in range(1200)])
 
+    def test_whole_directories_go_in_and_come_out(self):
+        with tempfile.TemporaryDirectory(prefix="instavm-python-") as name:
+            source, target = Path(name, "source"), Path(name, "target")
+            (source / "sub" / ("d" * 120)).mkdir(parents=True)
+            (source / "sub" / ("d" * 120) / "-ü \n").write_text("text")
+            (source / os.fsdecode(b"\xff")).write_text("odd")
+            (source / "big").write_bytes(os.urandom(60_000))
+            (source / "big").chmod(0o750)
+            (source / "link").symlink_to("sub/none")
+            up = self.client.files.upload_directory(source, "tree")
+            self.assertEqual(up, {"size": 60_007, "entries": 6, "skipped": 0})
+            self.client.commands.run("ln -s /etc/passwd tree/out")
+            down = self.client.files.download_directory("/app/tree", target)
+            self.assertEqual(down, {"size": 60_007, "entries": 6, "skipped": 1})
+            subprocess.run(["diff", "-r", "--no-dereference", source, target], check=True)
+            self.assertEqual((target / "big").stat().st_mode & 0o777, 0o750)
+
+    def test_contexts_have_variables_of_their_own(self):
+        contexts = self.client.contexts
+        self.client.execute("x = 'default'")
+        python = contexts.create(cwd="/tmp", env={"WHO": "me"}).context_id
+        self.assertEqual(contexts.run(python, "import os; x = 1; print(os.getcwd(), os.environ['WHO'])").stdout, "/tmp me\n")
+        bash = contexts.create("bash").context_id
+        contexts.run(bash, "cd /usr; z=kept")
+        self.assertEqual(contexts.run(bash, "echo $z $PWD").stdout, "kept /usr\n")
+        self.assertEqual(self.client.execute("print(x)").stdout, "default\n")
+        self.assertLessEqual({python, bash}, {context.context_id for context in contexts.list()})
+        busy = threading.Thread(target=lambda: errors.append(contexts.run(python, "import time; time.sleep(100)").error))
+        errors = []
+        busy.start()
+        while not contexts.get(python).is_busy:
+            time.sleep(0.05)
+        contexts.interrupt(python)
+        busy.join(60)
+        self.assertEqual(errors[0].name, "KeyboardInterrupt")
+        self.assertEqual(self.client.execute("x", context_id=python).stdout, "1\n")
+        contexts.restart(python)
+        self.assertEqual(contexts.run(python, "x").error.name, "NameError")
+        contexts.delete(python)
+        with self.assertRaises(instavm.NotFoundError):
+            contexts.run(python, "1")
+
+    def test_commands_in_the_background(self):
+        commands = self.client.commands
+        echo = commands.start('read line; echo "got $line"; echo err >&2; cat; exit 5', stdin=True, tag="echo")
+        echo.write_stdin("first\n")
+        echo.write_stdin(b"second", close=True)
+        self.assertEqual(echo.wait().exit_code, 5)
+        for reader, expected in (echo, "got first\nsecond"), (commands.attach(echo.command_id, offset=4), "first\nsecond"):
+            came = list(reader)
+            self.assertEqual("".join(event.text for event in came if event.type == "stdout"), expected)
+            self.assertEqual((came[-1].type, came[-1].info.exit_code), ("exit", 5))
+        self.assertEqual([each.command_id for each in commands.list(tag="echo")], [echo.command_id])
+        with commands.start(["sleep", "1000"], user="nobody", cwd="/tmp") as sleeper:
+            with self.assertRaises(TimeoutError):
+                sleeper.wait(timeout=0.1)
+            sleeper.kill("SIGINT")
+            self.assertEqual(sleeper.wait().signal, 2)
+        with self.assertRaises(instavm.NotFoundError):
+            commands.get(sleeper.command_id)
+
     def test_threads_share_a_session(self):
         outputs = []
         calls = [lambda n=n: outputs.append(self.client.execute(f"print({n})").stdout) for n in range(8)]
@@ -159,6 +222,40 @@ class OwnSessions(unittest.TestCase):
             self.assertEqual(client.execute("'kept' in globals()").stdout, "False\n")
             client.close_session()
             self.assertIs(client.is_session_active(), False)
+
+    def test_a_session_is_made_once_however_often_its_answer_is_lost(self):
+        keys = []
+
+        class Forgetful(BaseHTTPRequestHandler):
+            def do_POST(self):
+                keys.append(self.headers["idempotency-key"])
+                body = self.rfile.read(int(self.headers["content-length"]))
+                headers = {name: self.headers[name] for name in ("x-api-key", "idempotency-key", "content-type")}
+                request = urllib.request.Request(os.environ["INSTAVM_BASE_URL"] + self.path, body, headers)
+                with urllib.request.urlopen(request, timeout=120) as answer:
+                    text = answer.read()
+                if len(keys) > 2:
+                    self.send_response(200)
+                    self.end_headers()
+                    self.wfile.write(text)
+
+            def log_message(self, *_):
+                pass
+
+        with ThreadingHTTPServer(("127.0.0.1", 0), Forgetful) as proxy:
+            serving = threading.Thread(target=proxy.serve_forever)
+            serving.start()
+            try:
+                client = InstaVM(base_url=f"http://127.0.0.1:{proxy.server_port}", metadata={"of": "lost answers"})
+                session_id = client.start_session()
+            finally:
+                proxy.shutdown()
+                serving.join()
+        self.assertEqual((len(keys), len(set(keys))), (3, 1))
+        with InstaVM(session_id=session_id) as other:
+            found = [sandbox.session_id for sandbox in other.list_sandboxes(metadata={"of": "lost answers"})]
+            self.assertEqual(found, [session_id])
+            other.kill(session_id)
 
     def test_vms(self):
         with InstaVM() as client:
@@ -200,6 +297,8 @@ class OwnSessions(unittest.TestCase):
 class Contract(unittest.TestCase):
     ANSWERS = {
         instavm.ApiKey: ("post", "/v1/api-keys"),
+        instavm.CommandInfo: ("get", "/v1/vms/{vm_id}/commands/{command_id}"),
+        instavm.Context: ("get", "/v1/vms/{vm_id}/contexts/{context_id}"),
         instavm.CurrentUser: ("get", "/v1/users/me"),
         instavm.ExecutionResult: ("post", "/execute"),
         instavm.FileInfo: ("get", "/v1/vms/{vm_id}/files/stat"),
@@ -213,6 +312,7 @@ class Contract(unittest.TestCase):
         instavm.UploadedFile: ("post", "/upload"),
         instavm.Vm: ("get", "/v1/vms"),
         instavm.WrittenFile: ("put", "/v1/vms/{vm_id}/files"),
+        instavm.WrittenTree: ("put", "/v1/vms/{vm_id}/files/tar"),
     }
 
     def test_every_field_that_the_types_name_is_in_the_servers_document(self):
@@ -256,6 +356,9 @@ class Asyncio(unittest.IsolatedAsyncioTestCase):
             task = await client.execute_async("print('later')")
             self.assertEqual((await client.get_task_result(task.task_id)).stdout, "later\n")
             self.assertTrue(await client.is_session_active())
+            async with await client.commands.start("echo begun; sleep 1; echo over") as command:
+                texts = [event.text async for event in command if event.type == "stdout"]
+            self.assertEqual(texts, ["begun\n", "over\n"])
 
 
 def admin_key():

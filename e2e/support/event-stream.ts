@@ -21,6 +21,11 @@ export async function streamEvents(
   });
   const text = await answer.text();
   if (!answer.ok) throw new Error(`${String(answer.status)}: ${text}`);
+  return eventsOf(text);
+}
+
+/** The events of a stream's text; comments and what is not whole are left out. */
+export function eventsOf(text: string): readonly StreamedEvent[] {
   const blocks = text.split("\n\n").filter((block) => block.startsWith("event: "));
   return blocks.map((block) => {
     const [, event = "", data = ""] = /^event: (\w+)\ndata: (.*)$/.exec(block) ?? [];

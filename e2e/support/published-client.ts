@@ -17,6 +17,12 @@ export interface ProgramEnd {
   readonly stderr: string;
 }
 
+/** The Python of an environment that has the published client, from the package index, installed once in a checkout. */
+export async function publishedPython(): Promise<string> {
+  if (!existsSync(home)) await makeEnvironment();
+  return join(home, "bin", "python");
+}
+
 /** Who writes Python against the published client, with one server and one key. */
 export class PublishedClient implements Disposable {
   readonly #directory = mkdtempSync(join(tmpdir(), "instavm-published-"));
@@ -28,7 +34,7 @@ export class PublishedClient implements Disposable {
 
   /** Installs the client from the package index, once in a checkout. */
   static async install(server: RealServer): Promise<PublishedClient> {
-    if (!existsSync(home)) await makeEnvironment();
+    await publishedPython();
     return new PublishedClient(server);
   }
 

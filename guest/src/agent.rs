@@ -239,6 +239,9 @@ impl Agent {
             open::Call::WaitProcess(request) => {
                 Outcome::Process(background::wait(self, call, request).await?)
             }
+            open::Call::ForgetProcess(request) => {
+                Outcome::Process(background::forget(self, call, request).await?)
+            }
             open::Call::ReadTree(request) => {
                 Outcome::TreeRead(tree::read(self, call, request).await?)
             }

@@ -82,6 +82,8 @@ impl CallError {
             std::io::ErrorKind::AlreadyExists
             | std::io::ErrorKind::DirectoryNotEmpty
             | std::io::ErrorKind::ResourceBusy => FailureCode::Conflict,
+            // Links that lead in a circle.
+            _ if error.raw_os_error() == Some(libc::ELOOP) => FailureCode::Invalid,
             _ => FailureCode::Internal,
         };
         Self::new(code, format!("{subject}: {error}"))

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use client::{Agent, Answer, Host, PATIENCE};
 use instavm_agent::link::frame::FrameType;
 use instavm_agent::proto::{
-    open, outcome, output, AttachProcess, Exec, FailureCode, ListProcesses, OutputPosition,
-    Process, ProcessList, SignalProcess, StartProcess, WaitProcess, WriteStdin,
+    open, outcome, output, AttachProcess, Exec, FailureCode, ForgetProcess, ListProcesses,
+    OutputPosition, Process, ProcessList, SignalProcess, StartProcess, WaitProcess, WriteStdin,
 };
 
 fn script(text: &str) -> Exec {
@@ -352,6 +352,53 @@ fn a_kill_ends_everything_that_the_process_has_started() {
             FailureCode::Invalid
         );
     }
+}
+
+fn forget(host: &mut Host, process_id: u32) -> Answer {
+    host.call(open::Call::ForgetProcess(ForgetProcess { process_id }))
+}
+
+#[test]
+fn a_process_is_forgotten_after_it_has_been_ended() {
+    let agent = Agent::start();
+    let mut host = agent.connect();
+    let short = start(&mut host, script("echo short")).process_id;
+    let long = start(&mut host, script("sleep 1000 & echo begun; wait"));
+    wait(&mut host, short);
+    let reader = attachment(long.process_id, 0);
+    let reader = host.open(open::Call::AttachProcess(reader), 1 << 16, true);
+    let (header, _) = host.receive().expect("the reader's position");
+    assert_eq!(header.stream_id, reader);
+    let id = host.open(
+        open::Call::ForgetProcess(ForgetProcess {
+            process_id: long.process_id,
+        }),
+        0,
+        true,
+    );
+    let (mut read, mut forgotten) = (Answer::default(), Answer::default());
+    while read.outcome.is_none() || forgotten.outcome.is_none() {
+        let (header, payload) = host.receive().expect("the session goes on");
+        let answer = if header.stream_id == id {
+            &mut forgotten
+        } else {
+            &mut read
+        };
+        host.take_in(answer, &header, &payload, false);
+    }
+    // Who reads it sees its end.
+    assert_eq!(process(&read).ended.expect("an end").signal, 9);
+    assert_eq!(process(&forgotten).ended.expect("an end").signal, 9);
+    assert!(!is_alive(long.pid));
+    assert_eq!(list(&mut host).processes.len(), 1);
+    assert_eq!(process(&forget(&mut host, short)).output_bytes, 6);
+    for id in [short, long.process_id, 99] {
+        assert_eq!(
+            forget(&mut host, id).failure().code(),
+            FailureCode::NotFound
+        );
+    }
+    assert!(list(&mut host).processes.is_empty());
 }
 
 #[test]

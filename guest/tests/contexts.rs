@@ -24,6 +24,7 @@ fn create(host: &mut Host, language: Language, cwd: &str) -> String {
     let request = CreateContext {
         language: language.into(),
         cwd: cwd.to_owned(),
+        ..CreateContext::default()
     };
     context_in(host.call(open::Call::CreateContext(request))).context_id
 }
@@ -108,6 +109,39 @@ fn a_context_of_each_language_has_its_state_and_its_directory_and_loses_them_in_
 }
 
 #[test]
+fn a_context_has_its_own_environment_also_behind_a_restart() {
+    let agent = Agent::start();
+    let mut host = agent.connect();
+    let shows = [
+        "import os; print(os.environ.get('FLAVOUR'))",
+        "console.log(process.env.FLAVOUR ?? 'None')",
+        "echo ${FLAVOUR-None}",
+    ];
+    for ((language, ..), show) in LANGUAGES.into_iter().zip(shows) {
+        let request = |env: BTreeMap<String, String>| CreateContext {
+            language: language.into(),
+            cwd: String::new(),
+            env: env.into_iter().collect(),
+        };
+        let salty = BTreeMap::from([("FLAVOUR".to_owned(), "salt = a+b".to_owned())]);
+        let id = context_in(host.call(open::Call::CreateContext(request(salty)))).context_id;
+        let plain = create(&mut host, language, "");
+        assert_eq!(run(&mut host, &id, show).text(), "salt = a+b\n");
+        assert_eq!(run(&mut host, &plain, show).text(), "None\n");
+        let restart = RestartContext {
+            context_id: id.clone(),
+        };
+        context_in(host.call(open::Call::RestartContext(restart)));
+        assert_eq!(run(&mut host, &id, show).text(), "salt = a+b\n");
+        let wrong = BTreeMap::from([("A=B".to_owned(), String::new())]);
+        let failure = host
+            .call(open::Call::CreateContext(request(wrong)))
+            .failure();
+        assert_eq!(failure.code(), FailureCode::Invalid);
+    }
+}
+
+#[test]
 fn contexts_of_one_language_are_apart_and_listed_until_they_are_deleted() {
     let agent = Agent::start();
     let mut host = agent.connect();
@@ -185,6 +219,34 @@ fn an_interrupt_and_a_time_limit_end_the_cell_and_keep_the_state() {
         );
         let kept = run(&mut host, &id, show).text();
         assert!(kept.to_lowercase().contains("true"), "{language:?}: {kept}");
+    }
+}
+
+fn is_busy(host: &mut Host, context_id: &str) -> bool {
+    let Some(outcome::Outcome::Contexts(list)) =
+        host.call(open::Call::ListContexts(ListContexts {})).outcome
+    else {
+        panic!("no list")
+    };
+    list.contexts
+        .iter()
+        .any(|context| context.context_id == context_id && context.is_busy)
+}
+
+#[test]
+fn an_interrupt_that_comes_before_the_interpreter_has_begun_is_not_lost() {
+    let agent = Agent::start();
+    let mut host = agent.connect();
+    for delay_ms in [0, 1, 5, 20, 60, 150] {
+        let id = create(&mut host, Language::Python, "");
+        let code = cell(&id, "import time\nfor _ in range(1000): time.sleep(0.02)");
+        let running = host.open(open::Call::RunCode(code), 1 << 16, true);
+        while !is_busy(&mut host, &id) {}
+        std::thread::sleep(Duration::from_millis(delay_ms));
+        interrupt(&mut host, &id);
+        let ended = host.finish(running).code_ended();
+        assert_eq!((ended.exit_code, ended.context_lost), (1, false));
+        assert_eq!(run(&mut host, &id, "print(6 * 7)").text(), "42\n");
     }
 }
 
@@ -350,6 +412,7 @@ fn a_context_that_cannot_be_is_refused_when_it_is_made() {
         let request = CreateContext {
             language: language.into(),
             cwd: cwd.to_owned(),
+            ..CreateContext::default()
         };
         let failure = host.call(open::Call::CreateContext(request)).failure();
         assert_eq!(failure.code(), FailureCode::Invalid, "{cwd}");
@@ -358,6 +421,7 @@ fn a_context_that_cannot_be_is_refused_when_it_is_made() {
         let request = CreateContext {
             language: language.into(),
             cwd: String::new(),
+            ..CreateContext::default()
         };
         let failure = host.call(open::Call::CreateContext(request)).failure();
         assert_eq!(failure.code(), FailureCode::Unsupported, "{language:?}");
@@ -381,6 +445,7 @@ fn no_more_than_32_contexts_are_made() {
         let request = CreateContext {
             language: Language::Bash.into(),
             cwd: String::new(),
+            ..CreateContext::default()
         };
         match host.call(open::Call::CreateContext(request)) {
             answer if matches!(answer.outcome, Some(outcome::Outcome::Failure(_))) => {

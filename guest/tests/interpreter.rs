@@ -377,6 +377,7 @@ fn contexts_are_apart_and_can_be_restarted_interrupted_and_ended() {
     let create = CreateContext {
         language: Language::Python.into(),
         cwd: "/usr".to_owned(),
+        ..CreateContext::default()
     };
     let Some(outcome::Outcome::Context(context)) =
         host.call(open::Call::CreateContext(create)).outcome

@@ -212,6 +212,7 @@ fn round_trip(type_name: &str, bytes: &[u8]) -> Option<Vec<u8>> {
         FileEntry ListDirectory DirectoryListed StatFile MakeDirectory MoveFile RemoveFile FileRemoved ChangeFile
         ReadTree TreeRead WriteTree TreeWritten WatchFiles FileEvent WatchEnded StartProcess Process ListProcesses
         ProcessList AttachProcess OutputPosition WriteStdin StdinWritten SignalProcess WaitProcess
+        ForgetProcess
     )
 }
 

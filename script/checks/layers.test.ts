@@ -54,8 +54,9 @@ test("every package has its room in the table", () => {
   expect(folders.filter((folder) => !known.includes(folder)).toSorted()).toEqual(["bench", "protocol"]);
 });
 
-describe.each(Object.entries(rooms))("%s", (name, { folder, imports }) => {
+describe.each(Object.entries(rooms))("%s", (name, { folder, imports, onlyInNode }) => {
   const own = sources.filter((file) => file.path.startsWith(`${folder}/`));
+  const isOnlyInNode = (path: string): boolean => onlyInNode !== undefined && path.startsWith(onlyInNode);
 
   test("has sources that this test reads", () => {
     expect(own.length).toBeGreaterThan(0);
@@ -64,7 +65,8 @@ describe.each(Object.entries(rooms))("%s", (name, { folder, imports }) => {
 
   test("imports only what its layer may", () => {
     const crossings = own.flatMap((file) => {
-      const allowed = isTestCode(file.path) ? [...imports, ...testImports] : imports;
+      const runtime = isOnlyInNode(file.path) ? ["node"] : [];
+      const allowed = isTestCode(file.path) ? [...imports, ...testImports] : [...imports, ...runtime];
       return importsOf(file)
         .filter((specifier) => {
           const imported = packageOf(specifier);
@@ -83,6 +85,17 @@ describe.each(Object.entries(rooms))("%s", (name, { folder, imports }) => {
         .map((specifier) => `${file.path} imports ${specifier}`),
     );
     expect(escapes).toEqual([]);
+  });
+
+  test("what needs Node is imported by nothing that runs elsewhere", () => {
+    const leaks = own
+      .filter((file) => !isTestCode(file.path) && !isOnlyInNode(file.path))
+      .flatMap((file) =>
+        importsOf(file)
+          .filter((specifier) => specifier.startsWith(".") && isOnlyInNode(join(file.path, "..", specifier)))
+          .map((specifier) => `${file.path} imports ${specifier}`),
+      );
+    expect(leaks).toEqual([]);
   });
 
   test("declares only dependencies that its layer may have", () => {

@@ -4,7 +4,7 @@
 # What running InstaVM and building its image takes, beside Node and Rust.
 readonly base_packages=(ca-certificates gcc libc6-dev qemu-system-x86 mmdebstrap debian-archive-keyring erofs-utils e2fsprogs)
 # What the tests and the benchmark compare with or look through.
-readonly test_packages=(curl bubblewrap runsc python3 python3-pip iproute2 procps)
+readonly test_packages=(curl jq bubblewrap runsc python3 python3-pip iproute2 procps)
 
 # Installs all that is missing in one go. setup_packages <with tests: yes | no>
 setup_packages() {

@@ -1,8 +1,16 @@
+/** One package, and what it may import. */
+export interface Room {
+  readonly folder: string;
+  readonly imports: readonly string[];
+  /** Files whose path begins so may import `node`, and no other file of the room may import them. */
+  readonly onlyInNode?: string;
+}
+
 /**
  * Who may import whom, by package name: the walls of the architecture. What is not listed is not allowed;
  * `node` stands for all of `node:*`. Tests may also use what `testImports` lists.
  */
-export const rooms: Readonly<Record<string, { readonly folder: string; readonly imports: readonly string[] }>> = {
+export const rooms: Readonly<Record<string, Room>> = {
   "@instavm/contract": { folder: "packages/contract", imports: ["zod"] },
   "@instavm/core": { folder: "packages/core", imports: ["@instavm/contract"] },
   "@instavm/process": { folder: "packages/process", imports: ["node", "@instavm/contract"] },
@@ -32,9 +40,13 @@ export const rooms: Readonly<Record<string, { readonly folder: string; readonly 
       "@instavm/store",
     ],
   },
-  instavm: { folder: "sdk/typescript", imports: ["@instavm/contract", "zod"] },
+  instavm: {
+    folder: "sdk/typescript",
+    imports: ["@instavm/contract", "zod"],
+    onlyInNode: "sdk/typescript/src/node",
+  },
   "@instavm/cli": { folder: "apps/cli", imports: ["node", "commander", "instavm"] },
-  "@instavm/e2e": { folder: "e2e", imports: ["node", "vitest", "instavm"] },
+  "@instavm/e2e": { folder: "e2e", imports: ["node", "vitest", "ajv", "instavm"] },
   "@instavm/script": { folder: "script", imports: ["node", "vitest", "@instavm/contract", "@instavm/e2e", "instavm"] },
 };
 

@@ -1,4 +1,6 @@
-import { mkdirSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { parsePlace } from "./copy-place.ts";
@@ -20,6 +22,19 @@ const session = {
   vm_lifetime_seconds: 300,
   metadata: {},
 };
+const entry = {
+  name: "x",
+  raw_name: null,
+  type: "file",
+  size: 4,
+  mode: "0644",
+  uid: 0,
+  gid: 0,
+  user: "root",
+  group: "root",
+  modified_at: "2026-01-02T03:04:05Z",
+  link_target: null,
+};
 const bytes = Uint8Array.from({ length: 300_000 }, (_, at) => (at * 7919) % 256);
 
 /** Takes uploads, and answers downloads with `bytes`. */
@@ -32,6 +47,35 @@ async function fileServer(): Promise<StandInServer> {
     return true;
   };
   return server;
+}
+
+/** Takes archives, and answers with one of `sub/file`. */
+async function treeServer(): Promise<StandInServer> {
+  const archive = tarOfOneFile();
+  const server = await StandInServer.start();
+  server.respond = ({ path, method }, response) => {
+    if (path.startsWith("/v1/sessions/session/")) send(response, 200, session);
+    else if (path.includes("/files/stat")) send(response, 200, { ...entry, type: "directory" });
+    else if (method === "PUT") send(response, 200, { size: 9, entries: 2, skipped: 1 });
+    else response.end(archive);
+    return true;
+  };
+  return server;
+}
+
+function tarOfOneFile(): Buffer {
+  const directory = mkdtempSync(join(tmpdir(), "instavm-cli-tar-"));
+  try {
+    mkdirSync(join(directory, "sub"));
+    writeFileSync(join(directory, "sub/file"), "text");
+    return execFileSync("tar", ["--format=ustar", "-C", directory, "-cf", "-", "sub"]);
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
+}
+
+function listedTar(body: Uint8Array | undefined): string {
+  return execFileSync("tar", ["-tf", "-"], { input: body, encoding: "utf8" });
 }
 
 async function formOf(received: Received | undefined): Promise<FormData> {
@@ -95,7 +139,7 @@ test("a target that cannot be written is named, and nothing is left beside it", 
 
 test.each([
   ["none.txt", /error: The file none\.txt cannot be read: ENOENT.*\nnext: {2}Check the path/],
-  ["sub", /error: The file sub cannot be read: it is no file\.\nnext: .*archive/],
+  ["sub", /error: The file sub cannot be read: it is no file; a directory needs -r\./],
 ])("a source that cannot be read is named: %s", async (name, message) => {
   await using server = await fileServer();
   using user = userOf(server);
@@ -103,6 +147,43 @@ test.each([
   const call = await user.types(["cp", name, `${sessionId}:x`]);
   expect(call).toMatchObject({ exitCode: 1, stderr: expect.stringMatching(message) });
   expect(server.received).toEqual([]);
+});
+
+test("a directory goes in with all that is in it, under its own name or the one that is given", async () => {
+  await using server = await treeServer();
+  using user = userOf(server);
+  mkdirSync(join(user.home, "src/sub"), { recursive: true });
+  writeFileSync(join(user.home, "src/sub/a b"), "text");
+  const call = await user.types(["cp", "-r", "src", `${sessionId}:`]);
+  const seen = "↳ src has 9 bytes in 2 files and directories; 1 that are no files, or lead elsewhere, were left out\n";
+  expect(call).toMatchObject({ exitCode: 0, stdout: "", stderr: seen });
+  const put = server.received.at(-1);
+  expect(put?.path).toBe(`/v1/vms/${session.vm_id}/files/tar?path=src`);
+  expect(listedTar(put?.body)).toBe("sub/\nsub/a b\n");
+  await user.types(["cp", "-r", "src/.", `${sessionId}:/opt/x`, "--json"]);
+  expect(server.received.at(-1)?.path).toBe(`/v1/vms/${session.vm_id}/files/tar?path=%2Fopt%2Fx`);
+});
+
+test("a directory comes out under the name that is given, or its own in a directory", async () => {
+  await using server = await treeServer();
+  using user = userOf(server);
+  const call = await user.types(["cp", "-r", `${sessionId}:/app/out/`, "here", "--json"]);
+  const copied = { session_id: sessionId, path: "here", size: 4, entries: 2, skipped: 0 };
+  expect(JSON.parse(call.stdout)).toEqual(copied);
+  expect(readFileSync(join(user.home, "here/sub/file"), "utf8")).toBe("text");
+  expect(await user.types(["cp", "-r", `${sessionId}:/app/out/`, "here"])).toMatchObject({ exitCode: 0 });
+  expect(readFileSync(join(user.home, "here/out/sub/file"), "utf8")).toBe("text");
+  expect(await user.types(["cp", "-r", `${sessionId}:`, "here"])).toMatchObject({ exitCode: 0 });
+  const toStdout = await user.types(["cp", "-r", `${sessionId}:/app/out`, "-"]);
+  expect(toStdout).toMatchObject({ exitCode: 1, stderr: expect.stringContaining("cannot go to standard output") });
+});
+
+test("-r takes a file too", async () => {
+  await using server = await fileServer();
+  using user = userOf(server);
+  writeFileSync(join(user.home, "f"), bytes);
+  expect(await user.types(["cp", "-r", "f", `${sessionId}:f`])).toMatchObject({ exitCode: 0 });
+  expect(await uploaded(server)).toMatchObject({ path: "f" });
 });
 
 test.each([

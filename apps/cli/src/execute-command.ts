@@ -9,7 +9,7 @@ import { formatMs, print, printJson, say } from "./terminal.ts";
 
 export interface ExecuteCommandOptions extends CommandOptions {
   readonly source: CodeSource;
-  readonly language?: "python" | "bash";
+  readonly language?: "python" | "javascript" | "bash";
   /** An id; without it the session of the last call. */
   readonly session?: string;
   /** Seconds, by default 60. */

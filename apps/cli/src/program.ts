@@ -3,6 +3,7 @@ import { Command } from "commander";
 import type { CommandContext } from "./command-context.ts";
 import { withExamples } from "./command-options.ts";
 import { addAuth } from "./groups/auth.ts";
+import { addCommands } from "./groups/commands.ts";
 import { addCompletion } from "./groups/completion.ts";
 import { addCopy } from "./groups/copy.ts";
 import { addExecute } from "./groups/execute.ts";
@@ -48,6 +49,7 @@ export function makeProgram(signal: AbortSignal): Program {
   };
   const context: CommandContext = { program, signal, finish };
   addExecute(context);
+  addCommands(context);
   addCopy(context);
   addSession(context);
   addVms(context);

@@ -1,4 +1,4 @@
-import { isInstaVmError } from "instavm";
+import { InstaVmError, isInstaVmError } from "instavm";
 import type { Connection } from "./connection.ts";
 import { formatMs, say } from "./terminal.ts";
 
@@ -27,6 +27,15 @@ export async function inSession<Result>(
     sessions.forget(settings.baseUrl);
     return await work(await startSession(choice), true);
   }
+}
+
+/** The session that was named, or the remembered one. Throws `session_not_found` when none is. */
+export function namedSession({ sessions, settings }: Connection, session: string | undefined): string {
+  const found = session ?? sessions.find(settings.baseUrl);
+  if (found !== undefined) return found;
+  throw new InstaVmError("session_not_found", "No session is remembered.", {
+    next: "Name one with --session; `instavm session ls` shows them.",
+  });
 }
 
 async function startSession({ connection, signal }: SessionChoice): Promise<string> {

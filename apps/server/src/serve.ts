@@ -1,7 +1,7 @@
 import { availableParallelism } from "node:os";
 import { createApi } from "@instavm/api";
 import { InstaVmError, version } from "@instavm/contract";
-import { createKeys, createPlatform, defaultSettings } from "@instavm/core";
+import { createIdempotentCalls, createKeys, createPlatform, defaultSettings } from "@instavm/core";
 import type { EngineFacts, Log, PlatformSettings } from "@instavm/core";
 import { generateKey, hashKey, openStore } from "@instavm/store";
 import { accountCheck, tryListen } from "./checks/own-checks.ts";
@@ -54,8 +54,11 @@ export async function serve({ settings, log, stop, announce }: ServeOptions): Pr
     sessions: platform.sessions,
     executions: platform.executions,
     files: platform.files,
+    contexts: platform.contexts,
+    commands: platform.commands,
     vms: platform.vms,
     keys,
+    idempotentCalls: createIdempotentCalls({ records: store.answers, clock: systemClock, log }),
     host: { version, status: async () => platform.host.status() },
     clock: systemClock,
     log,

@@ -1,4 +1,5 @@
-//! Processes that outlive their call: StartProcess, ListProcesses, AttachProcess, WriteStdin, SignalProcess, WaitProcess.
+//! Processes that outlive their call: StartProcess, ListProcesses, AttachProcess, WriteStdin, SignalProcess, WaitProcess,
+//! ForgetProcess.
 
 use super::exec::{self, Stdin};
 use super::pieces::send_output;
@@ -8,8 +9,8 @@ use crate::link::stream::Call;
 use crate::process::background::{Background, Label};
 use crate::process::supervise::CallLimits;
 use crate::proto::{
-    output, AttachProcess, Output, OutputPosition, Process, SignalProcess, StartProcess,
-    StdinWritten, WaitProcess, WriteStdin,
+    output, AttachProcess, ForgetProcess, Output, OutputPosition, Process, SignalProcess,
+    StartProcess, StdinWritten, WaitProcess, WriteStdin,
 };
 
 const MAX_TAG_BYTES: usize = 256;
@@ -162,4 +163,17 @@ pub async fn wait(agent: &Agent, call: &Call, request: WaitProcess) -> CallResul
         () = call.cancelled().wait() => Err(CallError::cancelled()),
         () = process.has_ended.wait() => Ok(process.describe()),
     }
+}
+
+/// Ends a process if it runs, and forgets it.
+pub async fn forget(agent: &Agent, call: &Call, request: ForgetProcess) -> CallResult<Process> {
+    let process = agent.processes.find(request.process_id)?;
+    process.signal(libc::SIGKILL.unsigned_abs());
+    tokio::select! {
+        biased;
+        () = call.cancelled().wait() => return Err(CallError::cancelled()),
+        () = process.has_ended.wait() => {}
+    }
+    agent.processes.forget(request.process_id);
+    Ok(process.describe())
 }

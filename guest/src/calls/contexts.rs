@@ -4,8 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::agent::Agent;
+use crate::context::interpreter::Place;
 use crate::context::registry::describe;
 use crate::failure::{CallError, CallResult};
+use crate::process::environment;
 use crate::proto::{self, ContextList, CreateContext};
 
 /// Makes one.
@@ -21,9 +23,13 @@ pub fn create(agent: &Arc<Agent>, request: CreateContext) -> CallResult<proto::C
             "working directory {cwd:?} is not there, expected a directory in the VM"
         )));
     }
-    let context = agent
-        .contexts
-        .create(agent, request.language(), request.cwd)?;
+    let language = request.language();
+    let place = Place {
+        cwd: request.cwd,
+        env: request.env.into_iter().collect(),
+    };
+    environment::check(&place.env)?;
+    let context = agent.contexts.create(agent, language, place)?;
     Ok(describe(agent, &context))
 }
 

@@ -9,7 +9,7 @@ use std::time::Instant;
 use tokio::sync::{mpsc, oneshot, Notify};
 
 use super::cell::{self, Cell, CellEnd, Verdict};
-use super::interpreter::{Driver, Interpreter};
+use super::interpreter::{Driver, Interpreter, Place};
 use crate::agent::Agent;
 use crate::failure::{CallError, CallResult};
 use crate::log;
@@ -107,21 +107,26 @@ pub struct Context {
     pub id: String,
     /// What runs its cells.
     pub driver: &'static Driver,
-    /// Where its interpreter starts; empty = the image's workdir.
-    pub cwd: String,
+    /// Where its interpreter starts.
+    pub place: Place,
     control: Arc<Control>,
     cells: mpsc::Sender<Arc<Request>>,
 }
 
 impl Context {
     /// A context; its interpreter starts with its first cell.
-    pub fn start(agent: Arc<Agent>, driver: &'static Driver, id: String, cwd: String) -> Arc<Self> {
+    pub fn start(
+        agent: Arc<Agent>,
+        driver: &'static Driver,
+        id: String,
+        place: Place,
+    ) -> Arc<Self> {
         let (cells, queue) = mpsc::channel(MAX_WAITING_CELLS);
         let control = Arc::new(Control::default());
         let actor = Actor {
             agent,
             driver,
-            cwd: cwd.clone(),
+            place: place.clone(),
             control: control.clone(),
             slot: Slot::Empty,
             due: Vec::new(),
@@ -132,7 +137,7 @@ impl Context {
         Arc::new(Self {
             id,
             driver,
-            cwd,
+            place,
             control,
             cells,
         })
@@ -226,7 +231,7 @@ enum Slot {
 struct Actor {
     agent: Arc<Agent>,
     driver: &'static Driver,
-    cwd: String,
+    place: Place,
     control: Arc<Control>,
     slot: Slot,
     /// For the interpreter that starts.
@@ -310,10 +315,10 @@ impl Actor {
     }
 
     fn start(&mut self) {
-        let (agent, driver, cwd) = (self.agent.clone(), self.driver, self.cwd.clone());
+        let (agent, driver, place) = (self.agent.clone(), self.driver, self.place.clone());
         self.due.clear();
         self.slot = Slot::Starting(Box::pin(async move {
-            Interpreter::start(&agent, driver, &cwd).await
+            Interpreter::start(&agent, driver, &place).await
         }));
     }
 

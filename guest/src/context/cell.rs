@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use tokio::sync::oneshot;
-use tokio::time::{sleep_until, timeout};
+use tokio::time::{sleep, sleep_until, timeout};
 
 use super::actor::Control;
 use super::conversation::{Conversation, Displays};
@@ -14,10 +14,12 @@ use super::usage::CellUsage;
 use super::wire::{Done, Mode, Status};
 use crate::code::Code;
 use crate::failure::{shortened, CallError, CallResult};
+use crate::flag::Flag;
 use crate::link::stream::Call;
 use crate::process::environment::Variables;
 use crate::process::group::{self, ProcessGroup};
 use crate::process::output::OutputFlow;
+use crate::process::pipe::PipeWriter;
 use crate::process::proc_table;
 use crate::proto::{CodeEnded, CodeError, Language};
 use crate::sys::kernel::{Ending, Reaped};
@@ -28,6 +30,12 @@ const CANCEL_GRACE: Duration = Duration::from_secs(1);
 /// An interrupt that comes before the interpreter has begun the cell is lost: it is sent again after this, then after
 /// twice as long, and so on.
 const FIRST_REPEAT: Duration = Duration::from_millis(100);
+/// Between the moment in which an interpreter has read its cell and the one in which an interrupt ends it.
+const BEGIN_PAUSE: Duration = Duration::from_millis(50);
+/// A cell that was read and is so old has begun.
+const BEGUN_BY: Duration = Duration::from_secs(1);
+/// How often an interpreter is looked at that has not read its cell.
+const BEGIN_POLL: Duration = Duration::from_millis(5);
 /// Between the end of an interpreter's pipes and its own.
 const DEATH_GRACE: Duration = Duration::from_millis(200);
 /// How long a killed interpreter may take to be gone.
@@ -134,6 +142,7 @@ pub async fn run(
         start_ticks: proc_table::now_ticks(),
         interrupts,
     };
+    let was_sent = Flag::default();
     let mut conversation = Conversation {
         cell,
         cell_id,
@@ -143,6 +152,7 @@ pub async fn run(
         kept: [kept_stdout, kept_stderr],
         displays: Displays::default(),
         request_bytes: 0,
+        was_sent: &was_sent,
         was_refused: false,
     };
     let (stop, timed_out) = process.watch(&mut conversation, control).await;
@@ -208,12 +218,21 @@ impl Process<'_> {
         control: &Control,
     ) -> (Stop, bool) {
         let cell = conversation.cell;
+        let request = Request {
+            was_sent: conversation.was_sent,
+            pipe: conversation.requests,
+        };
+        let started_at = Instant::now();
         let mut timed_out = false;
         let stop = {
             let answer = conversation.run();
             tokio::pin!(answer);
             let deadline = cell.deadline();
             tokio::pin!(deadline);
+            let begun = request.has_begun();
+            tokio::pin!(begun);
+            // An interrupt that is sent only once waits until somebody sees it.
+            let (mut is_due, mut has_begun) = (false, self.interrupts.again.is_some());
             let (mut again_at, mut again_pause) = (None, self.interrupts.again);
             loop {
                 let patience = tokio::select! {
@@ -229,8 +248,18 @@ impl Process<'_> {
                         if is_restart {
                             break Stop::Restarted;
                         }
+                        has_begun |= request.was_read() && started_at.elapsed() > BEGUN_BY;
+                        if !has_begun {
+                            is_due = true;
+                            continue;
+                        }
                         self.interrupt();
                         again_at = again_pause.map(|pause| Instant::now() + pause);
+                        continue;
+                    }
+                    () = &mut begun, if is_due => {
+                        (is_due, has_begun) = (false, true);
+                        self.interrupt();
                         continue;
                     }
                     () = until(again_at) => {
@@ -297,6 +326,27 @@ impl Process<'_> {
             .await
             .ok()
             .and_then(Result::ok)
+    }
+}
+
+/// A cell on its way into its interpreter.
+struct Request<'a> {
+    was_sent: &'a Flag,
+    pipe: &'a PipeWriter,
+}
+
+impl Request<'_> {
+    fn was_read(&self) -> bool {
+        self.was_sent.is_set() && self.pipe.waiting_bytes() == 0
+    }
+
+    /// Returns when an interrupt ends the cell: between cells, interpreters take no notice of one.
+    async fn has_begun(&self) {
+        self.was_sent.wait().await;
+        while !self.was_read() {
+            sleep(BEGIN_POLL).await;
+        }
+        sleep(BEGIN_PAUSE).await;
     }
 }
 

@@ -4,6 +4,7 @@ use super::cell::{Cell, Stop};
 use super::interpreter::{NoReply, Replies};
 use super::wire::{self, Piece, Reply};
 use crate::failure::{CallError, CallResult};
+use crate::flag::Flag;
 use crate::link::outbox::Channel;
 use crate::process::output::OutputFlow;
 use crate::process::pipe::PipeWriter;
@@ -30,6 +31,8 @@ pub struct Conversation<'a> {
     pub displays: Displays,
     /// Length of the request once it is in the pipe.
     pub request_bytes: u64,
+    /// Set when all of the request is in the pipe.
+    pub was_sent: &'a Flag,
     /// The pipe had no reader any more when a request came that it could hold.
     pub was_refused: bool,
 }
@@ -64,6 +67,7 @@ impl Conversation<'_> {
             return Stop::Broken("its pipe is closed".to_owned());
         }
         self.request_bytes = request.len() as u64;
+        self.was_sent.set();
         drop(request);
         loop {
             // Streams that the cell closed bring nothing more.

@@ -168,10 +168,19 @@ impl Replies {
     }
 }
 
+/// Where and with what an interpreter starts.
+#[derive(Clone, Debug, Default)]
+pub struct Place {
+    /// Empty = the image's workdir.
+    pub cwd: String,
+    /// On top of the environment of every program.
+    pub env: Variables,
+}
+
 impl Interpreter {
     /// Starts a driver and waits until it is ready.
-    pub async fn start(agent: &Agent, driver: &'static Driver, cwd: &str) -> CallResult<Self> {
-        let mut interpreter = Self::spawn(agent, driver, cwd)?;
+    pub async fn start(agent: &Agent, driver: &'static Driver, place: &Place) -> CallResult<Self> {
+        let mut interpreter = Self::spawn(agent, driver, place)?;
         let ready = timeout(START_LIMIT, interpreter.replies.next()).await;
         let why = match ready {
             Ok(Ok(Reply::Ready)) => return Ok(interpreter),
@@ -187,7 +196,7 @@ impl Interpreter {
         )))
     }
 
-    fn spawn(agent: &Agent, driver: &'static Driver, cwd: &str) -> CallResult<Self> {
+    fn spawn(agent: &Agent, driver: &'static Driver, place: &Place) -> CallResult<Self> {
         let pipe_error = |error| CallError::system("pipes for an interpreter", error);
         let (requests, request_end) = PipeWriter::new().map_err(pipe_error)?;
         let (replies, reply_end) = PipeReader::new().map_err(pipe_error)?;
@@ -202,10 +211,10 @@ impl Interpreter {
                 .chain(options)
                 .chain([file])
                 .collect(),
-            cwd: agent.workdir(cwd),
+            cwd: agent.workdir(&place.cwd),
             account: agent.account("")?,
             base_env: agent.base_env(),
-            env: Variables::new(),
+            env: place.env.clone(),
             open_stdin: false,
             extra: vec![
                 (std::os::fd::AsFd::as_fd(&request_end), 3),

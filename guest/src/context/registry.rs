@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::actor::{Activation, Context};
-use super::interpreter::{Driver, BASH, JAVASCRIPT, PYTHON};
+use super::interpreter::{Driver, Place, BASH, JAVASCRIPT, PYTHON};
 use crate::agent::Agent;
 use crate::failure::{CallError, CallResult};
 use crate::proto::{self, Language};
@@ -66,7 +66,7 @@ impl Contexts {
         let mut state = self.state();
         let context = state.contexts.entry(id.clone());
         Ok(context
-            .or_insert_with(|| Context::start(agent.clone(), driver, id, String::new()))
+            .or_insert_with(|| Context::start(agent.clone(), driver, id, Place::default()))
             .clone())
     }
 
@@ -82,7 +82,7 @@ impl Contexts {
         &self,
         agent: &Arc<Agent>,
         language: Language,
-        cwd: String,
+        place: Place,
     ) -> CallResult<Arc<Context>> {
         let driver = driver_of(language)?;
         let mut state = self.state();
@@ -93,7 +93,7 @@ impl Contexts {
         }
         state.created += 1;
         let id = format!("{}-{}", default_id(driver), state.created);
-        let context = Context::start(agent.clone(), driver, id.clone(), cwd);
+        let context = Context::start(agent.clone(), driver, id.clone(), place);
         context.prepare();
         state.contexts.insert(id, context.clone());
         Ok(context)
@@ -132,7 +132,7 @@ pub fn describe(agent: &Agent, context: &Context) -> proto::Context {
     proto::Context {
         context_id: context.id.clone(),
         language: context.driver.language.into(),
-        cwd: agent.workdir(&context.cwd),
+        cwd: agent.workdir(&context.place.cwd),
         is_busy: context.is_busy(),
     }
 }

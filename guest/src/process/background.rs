@@ -349,8 +349,19 @@ impl Processes {
         process
     }
 
+    /// Forgets one that has ended.
+    pub fn forget(&self, id: u32) {
+        let mut known = self.known();
+        known.all.remove(&id);
+        known.ended.retain(|&other| other != id);
+    }
+
     fn note_end(&self, id: u32) {
         let mut known = self.known();
+        // It may be forgotten already.
+        if !known.all.contains_key(&id) {
+            return;
+        }
         known.ended.push_back(id);
         while known.ended.len() > MAX_ENDED {
             known.forget_oldest();

@@ -1,5 +1,16 @@
 import { InstaVmError, bodyLimitBytes } from "@instavm/contract";
-import type { Clock, Executions, Files, Keys, Log, Sessions, Vms } from "@instavm/core";
+import type {
+  Clock,
+  Commands,
+  Contexts,
+  Executions,
+  Files,
+  IdempotentCalls,
+  Keys,
+  Log,
+  Sessions,
+  Vms,
+} from "@instavm/core";
 import { fastify } from "fastify";
 import type { FastifyError, FastifyInstance } from "fastify";
 import { Authenticator } from "./auth/authenticator.ts";
@@ -10,6 +21,8 @@ import { acceptJsonBodies } from "./http/json-body.ts";
 import { closeStalledExchanges } from "./http/stalled-exchanges.ts";
 import { requestId } from "./http/request-id.ts";
 import { RequestMetrics } from "./metrics.ts";
+import { commandRoutes } from "./routes/command-routes.ts";
+import { contextRoutes } from "./routes/context-routes.ts";
 import { executeRoute } from "./routes/execute-route.ts";
 import { executionRoutes } from "./routes/execution-routes.ts";
 import { docsRoute, healthRoute, metricsRoute, openApiRoute } from "./routes/host-routes.ts";
@@ -26,8 +39,11 @@ export interface ApiParts {
   readonly sessions: Sessions;
   readonly executions: Executions;
   readonly files: Files;
+  readonly contexts: Contexts;
+  readonly commands: Commands;
   readonly vms: Vms;
   readonly keys: Keys;
+  readonly idempotentCalls: IdempotentCalls;
   readonly host: HostFacts;
   readonly clock: Pick<Clock, "nowMs" | "monotonicMs">;
   readonly log: Log;
@@ -84,6 +100,7 @@ export function createApi(parts: ApiParts): Api {
   const context = {
     authenticator,
     inFlight,
+    idempotentCalls: parts.idempotentCalls,
     metrics: new RequestMetrics(),
   };
   const { heartbeatMs } = { ...defaultPatience, ...parts.patience };
@@ -95,6 +112,8 @@ export function createApi(parts: ApiParts): Api {
     ...executionRoutes(parts.executions),
     ...transferRoutes(parts.files),
     ...vmFileRoutes({ ...parts, heartbeatMs }),
+    ...contextRoutes(parts.contexts),
+    ...commandRoutes({ ...parts, heartbeatMs }),
     healthRoute(parts.host),
     openApiRoute(parts.host),
     docsRoute(parts.host),

@@ -21,8 +21,19 @@ export const errorTable = {
   vm_not_found: { status: 404, retryable: false, next: "List the VMs with GET /v1/vms." },
   key_not_found: { status: 404, retryable: false, next: "List the API keys with GET /v1/api-keys." },
   file_not_found: { status: 404, retryable: false, next: "Check the path inside the VM." },
+  context_not_found: {
+    status: 404,
+    retryable: false,
+    next: "List the VM's contexts with GET /v1/vms/{vm_id}/contexts.",
+  },
+  command_not_found: {
+    status: 404,
+    retryable: false,
+    next: "List the VM's commands with GET /v1/vms/{vm_id}/commands.",
+  },
   range_not_satisfiable: { status: 416, retryable: false, next: "Ask for bytes that the file has." },
   execution_not_found: { status: 404, retryable: false, next: "List the executions with GET /v1/executions." },
+  idempotency_key_reused: { status: 422, retryable: false, next: "Take a new Idempotency-Key for another request." },
   conflict: { status: 409, retryable: false, next: "Read the current state first." },
   timeout: { status: 408, retryable: true, next: "Allow more time." },
   /** Ended on the caller's side: its session was killed, its signal fired, its output was not read to the end. */

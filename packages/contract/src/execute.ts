@@ -1,10 +1,11 @@
 import { z } from "zod";
+import { contextIdSchema, contextLanguageSchema } from "./contexts.ts";
 import { errorBodySchema } from "./error-body.ts";
 import { sessionIdSchema, vmIdSchema } from "./ids.ts";
 import { executeTimeoutS } from "./limits.ts";
 
 /** What an execute can be asked to run; without it the guest decides. */
-export const executeLanguageSchema = z.enum(["python", "bash"]);
+export const executeLanguageSchema = contextLanguageSchema;
 export type ExecuteLanguage = z.infer<typeof executeLanguageSchema>;
 
 /** Body of POST /execute. The command's length limit is checked by the route: it is a 413, not a 422. */
@@ -19,6 +20,10 @@ export const executeRequestSchema = z.object({
   language: executeLanguageSchema
     .nullish()
     .meta({ description: "Without it: Python if it compiles, else Bash; `ls` and the like are Bash." }),
+  context_id: contextIdSchema.nullish().meta({
+    description:
+      "The context to run in, whose language it is then. Without it the language's default context; Bash gets a fresh shell.",
+  }),
   timeout: z
     .number()
     .min(executeTimeoutS.min)
@@ -52,7 +57,7 @@ export type CodeError = z.infer<typeof codeErrorSchema>;
 const exitFields = {
   session_id: sessionIdSchema,
   vm_id: vmIdSchema,
-  language: z.enum(["python", "javascript", "bash"]),
+  language: contextLanguageSchema,
   success: z.boolean().meta({ description: "`exit_code` is 0.", examples: [true] }),
   exit_code: z.int().meta({ examples: [0] }),
   timed_out: z.boolean(),

@@ -12,6 +12,11 @@ export const filePathSchema = z
   .refine((path) => path.isWellFormed(), "expected Unicode text, got half of a surrogate pair")
   .refine((path) => encoder.encode(path).length <= pathLimitBytes, `expected at most ${pathLimitBytes} bytes`);
 
+/** An absolute path inside a VM, of a directory in which something starts. */
+export const directoryPathSchema = filePathSchema
+  .refine((path) => path.startsWith("/"), "expected an absolute path")
+  .meta({ examples: ["/tmp"] });
+
 /** The fields of POST /upload, which come before the file. */
 export const uploadFieldsSchema = z.object({
   session_id: sessionIdSchema,
@@ -24,7 +29,10 @@ export const uploadFieldsSchema = z.object({
 
 /** Body of POST /upload. */
 export const uploadRequestSchema = uploadFieldsSchema.extend({
-  file: z.string().meta({ format: "binary", description: "The content; its own file name is ignored. Comes last." }),
+  file: z.string().meta({
+    format: "binary",
+    description: "The content; its own file name is ignored. Comes last, unless it is at most 1 MiB.",
+  }),
 });
 
 /** Answer of POST /upload: the file is there, whole. */

@@ -1,3 +1,5 @@
+import { commandLimits } from "./commands.ts";
+import { contextLimit } from "./contexts.ts";
 import type { Operation } from "./operations.ts";
 
 /** The chapters of the API's documents, in order, and the paths that belong to each. */
@@ -9,8 +11,18 @@ export const operationGroups = [
   },
   {
     name: "Execution",
-    description: "Python and Bash in a session's VM. A program that fails is an answer, not an error.",
+    description: "Python, JavaScript and Bash in a session's VM. A program that fails is an answer, not an error.",
     paths: ["/execute", "/execute_async", "/v1/executions"],
+  },
+  {
+    name: "Contexts",
+    description: `Interpreters of a VM, each with its own state and working directory; at most ${contextLimit}. Code runs in one with \`/execute\`.`,
+    paths: ["/v1/vms/{vm_id}/contexts"],
+  },
+  {
+    name: "Commands",
+    description: `Programs that run in the background of a VM and belong to no request: at most ${commandLimits.running} at once; the last ${commandLimits.remembered} that ended are remembered. At most ${commandLimits.waitingRequests} requests at once read, write or wait for those of one VM.`,
+    paths: ["/v1/vms/{vm_id}/commands"],
   },
   {
     name: "Files",
@@ -25,7 +37,7 @@ export const operationGroups = [
   {
     name: "Keys",
     description: "API keys. Each sees only its own sessions and VMs; an admin's manages the keys of others.",
-    paths: ["/v1/api-keys", "/v1/users"],
+    paths: ["/v1/api-keys", "/v1/users", "/v1/ssh-keys"],
   },
   { name: "Server", description: "The server itself.", paths: ["/health"] },
 ] as const;

@@ -1,3 +1,5 @@
+export * from "./commands.ts";
+export * from "./contexts.ts";
 export * from "./error-body.ts";
 export * from "./errors.ts";
 export * from "./execute.ts";
@@ -5,6 +7,7 @@ export * from "./executions.ts";
 export * from "./files.ts";
 export * from "./groups.ts";
 export * from "./health.ts";
+export * from "./idempotency.ts";
 export * from "./ids.ts";
 export * from "./keys.ts";
 export * from "./limits.ts";

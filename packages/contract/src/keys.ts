@@ -54,6 +54,11 @@ export const revokedKeySchema = z.object({
 });
 export type RevokedKey = z.infer<typeof revokedKeySchema>;
 
+/** Answer of GET /v1/ssh-keys. */
+export const sshKeysSchema = z.object({
+  keys: z.array(z.object({ id: z.int(), fingerprint: z.string(), comment: z.string(), name: z.string() })),
+});
+
 /** Answer of GET /v1/users/me. A key stands for its user: this server keeps no accounts. */
 export const currentUserSchema = z.object({
   id: keyIdSchema,

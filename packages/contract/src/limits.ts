@@ -37,6 +37,9 @@ export const vmRecordsLimit = { default: 1000, max: 10_000 } as const;
 /** The longest name of a VM and the longest description of an API key, in characters. */
 export const labelLimit = 200;
 
+/** For how long an answer to an `Idempotency-Key` is kept, in hours, and how many of the newest of one API key. */
+export const idempotencyLimits = { keptHours: 24, keptPerKey: 10_000 } as const;
+
 /** A path inside a VM, in bytes of UTF-8. */
 export const pathLimitBytes = 4096;
 

@@ -68,6 +68,17 @@ describe("operationReferences", () => {
     expect(create?.errors.map(({ code }) => code)).toEqual(expect.arrayContaining(["unauthorized", "limit_exceeded"]));
   });
 
+  it("names the headers that an operation heeds", () => {
+    const namesOf = (wanted: string) =>
+      operationReferences()
+        .find(({ name }) => name === wanted)
+        ?.parameters.filter(({ type }) => type.startsWith("header, "))
+        .map(({ name }) => name);
+    expect(namesOf("createVm")).toEqual(["Idempotency-Key"]);
+    expect(namesOf("readFile")).toEqual(["Range"]);
+    expect(namesOf("listVms")).toEqual([]);
+  });
+
   it("describes the elements of a list", () => {
     const list = operationReferences().find(({ name }) => name === "listVms");
     expect(list).toMatchObject({ isList: true, method: "GET", path: "/v1/vms" });

@@ -3,6 +3,7 @@ import { type ErrorBody, errorBodySchema } from "./error-body.ts";
 import { errorTable, type ErrorCode } from "./errors.ts";
 import { exampleOf } from "./example.ts";
 import { groupOf, operationGroups } from "./groups.ts";
+import { headersOf } from "./headers.ts";
 import { asSchema, isEmptyObject, type JsonSchema, jsonSchema } from "./json-schema.ts";
 import { errorCodesOf } from "./operation-errors.ts";
 import { type AnswerType, operations, type Operation } from "./operations.ts";
@@ -55,13 +56,13 @@ function describe(name: string, operation: Operation): Json {
     parameters: [
       ...parameters("path", operation.params),
       ...parameters("query", operation.query),
-      ...(operation.hasRanges ? [rangeHeader] : []),
+      ...headersOf(operation).map((header) => ({ ...header, in: "header", required: false })),
     ],
     ...(isEmptyObject(body) && operation.bodyType === undefined
       ? {}
       : { requestBody: { required: needsBody(operation), content: bodyContent(operation, body) } }),
     responses: {
-      "200": { description: "Done.", headers: requestIdHeader, content: answerContent(operation) },
+      "200": { description: "Done.", headers: answerHeaders(operation), content: answerContent(operation) },
       ...(operation.hasRanges
         ? { "206": { description: "A part.", headers: requestIdHeader, content: answerContent(operation) } }
         : {}),
@@ -78,20 +79,24 @@ const accessTexts: Readonly<Record<Operation["access"], string>> = {
   admin: "Needs an admin's key.",
 };
 
-const rangeHeader = {
-  name: "Range",
-  in: "header",
-  required: false,
-  description: "One range of bytes; several, and units other than bytes, are answered with the whole.",
-  schema: { type: "string", examples: ["bytes=0-1023"] },
+function answerHeaders({ hasIdempotencyKey }: Operation): Json {
+  return hasIdempotencyKey ? { ...requestIdHeader, ...repeatHeader } : requestIdHeader;
+}
+
+const repeatHeader = {
+  "Idempotent-Replayed": {
+    description: "`true` when this is the answer of an earlier call.",
+    schema: { type: "string", const: "true" },
+  },
 };
 
 const requestIdHeader = {
   "X-Request-ID": { description: "The request's own, or a new one.", schema: { type: "string" } },
 };
 
-/** No body is an empty object. */
+/** No body is an empty object, or no bytes. */
 function needsBody({ body, bodyType = "application/json" }: Operation): boolean {
+  if (bodyType === "application/octet-stream") return false;
   return bodyType !== "application/json" || !body.safeParse({}).success;
 }
 
@@ -100,12 +105,19 @@ function bodyContent({ bodyType = "application/json" }: Operation, schema: JsonS
   return { [bodyType]: { schema, example: exampleOf(schema, "input") } };
 }
 
-function answerContent({ answer, answerTypes = ["application/json"] }: Operation): Json {
-  return Object.fromEntries(answerTypes.map((type) => [type, answerMedia(type, answer)]));
+function answerContent({ answer, events = {}, answerTypes = ["application/json"] }: Operation): Json {
+  return Object.fromEntries(
+    answerTypes.map((type) => [type, type === "text/event-stream" ? eventMedia(events) : answerMedia(type, answer)]),
+  );
+}
+
+/** OpenAPI 3.1 has no place for the schemas of events. */
+function eventMedia(events: NonNullable<Operation["events"]>): Json {
+  const data = Object.entries(events).map(([name, schema]) => [name, jsonSchema(schema, "output")]);
+  return { schema: { type: "string" }, "x-events": Object.fromEntries(data) };
 }
 
 function answerMedia(type: AnswerType, answer: z.ZodType): Json {
-  if (type === "text/event-stream") return { schema: { type: "string" } };
   if (type === "application/octet-stream" || type === "application/x-tar")
     return { schema: { type: "string", format: "binary" } };
   const schema = jsonSchema(answer, "output");

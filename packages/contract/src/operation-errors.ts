@@ -4,8 +4,9 @@ import type { Operation } from "./operations.ts";
 
 /** Every code that an operation can answer with: its own, and those that come with its key, parameters and body. */
 export function errorCodesOf(operation: Operation): readonly ErrorCode[] {
-  const { access, missing, errors } = operation;
-  const takesBody = !isEmptyObject(jsonSchema(operation.body, "input"));
+  const { access, missing, errors, hasIdempotencyKey } = operation;
+  // Also where none is wanted: then it must be an empty object.
+  const readsBody = operation.method !== "GET";
   const takesQuery = !isEmptyObject(jsonSchema(operation.query, "input"));
   const codes: readonly ErrorCode[] = [
     // A URL or header that cannot be read.
@@ -13,8 +14,9 @@ export function errorCodesOf(operation: Operation): readonly ErrorCode[] {
     ...(access === "open" ? [] : (["unauthorized"] as const)),
     ...(access === "admin" ? (["forbidden"] as const) : []),
     ...(missing === undefined ? [] : [missing]),
-    ...(takesBody || takesQuery ? (["invalid"] as const) : []),
-    ...(takesBody ? (["too_large", "timeout"] as const) : []),
+    ...(readsBody || takesQuery ? (["invalid"] as const) : []),
+    ...(readsBody ? (["too_large", "timeout"] as const) : []),
+    ...(hasIdempotencyKey ? (["idempotency_key_reused"] as const) : []),
     ...errors,
     "internal",
     // The server is being stopped.

@@ -1,6 +1,20 @@
 import { z } from "zod";
+import {
+  commandIdSchema,
+  commandOutputEventSchemas,
+  commandSchema,
+  deletedCommandSchema,
+  getCommandQuerySchema,
+  listCommandsQuerySchema,
+  readOutputQuerySchema,
+  signalCommandRequestSchema,
+  startCommandRequestSchema,
+  writeStdinQuerySchema,
+  writtenStdinSchema,
+} from "./commands.ts";
+import { contextIdSchema, contextSchema, createContextRequestSchema, deletedContextSchema } from "./contexts.ts";
 import type { ErrorCode } from "./errors.ts";
-import { executeRequestSchema, executeResponseSchema } from "./execute.ts";
+import { executeRequestSchema, executeResponseSchema, executeStreamEventSchemas } from "./execute.ts";
 import { downloadRequestSchema, downloadResponseSchema, uploadRequestSchema, uploadResponseSchema } from "./files.ts";
 import {
   executeAsyncRequestSchema,
@@ -18,6 +32,7 @@ import {
   currentUserSchema,
   listKeysQuerySchema,
   revokedKeySchema,
+  sshKeysSchema,
   updateKeyRequestSchema,
 } from "./keys.ts";
 import { bodyLimitBytes, executeBodyLimitBytes, fileLimitBytes } from "./limits.ts";
@@ -46,6 +61,7 @@ import {
   removedFilesSchema,
   removeFileQuerySchema,
   statFileQuerySchema,
+  watchEventSchemas,
   watchFilesQuerySchema,
   writeFileQuerySchema,
   writeTreeQuerySchema,
@@ -99,8 +115,12 @@ export interface Operation<
   readonly answer: Answer;
   /** What the answer comes as, the first when the client asks for nothing; JSON when nothing is said. */
   readonly answerTypes?: readonly AnswerType[];
+  /** Of an answer that can come as events: what the data of each of them are, by its name. */
+  readonly events?: Readonly<Record<string, z.ZodType>>;
   /** The header `Range` is heeded: 206 with a part of the bytes. */
   readonly hasRanges?: true;
+  /** The header `Idempotency-Key` is heeded: a repeated call gets the answer of the first. */
+  readonly hasIdempotencyKey?: true;
   /** What can go wrong besides `internal`, and `unauthorized` where a key is needed. */
   readonly errors: readonly ErrorCode[];
 }
@@ -131,6 +151,22 @@ const fileErrors = [
   ...startErrors,
 ] as const;
 
+const guestErrors = ["vm_not_found", "vm_lost", "guest_unreachable", "guest_protocol", "guest_failure"] as const;
+/** Of calls that wait for a command as long as it takes. */
+const lastingErrors = ["limit_exceeded", "capacity", ...guestErrors] as const;
+const vmContexts = { ...plain, ...inVm, access: "key" } as const;
+const vmContext = {
+  ...vmContexts,
+  params: z.object({ vm_id: vmIdSchema, context_id: contextIdSchema }),
+  missing: "context_not_found",
+} as const;
+const vmCommands = { ...plain, ...inVm, access: "key" } as const;
+const vmCommand = {
+  ...vmCommands,
+  params: z.object({ vm_id: vmIdSchema, command_id: z.coerce.number().pipe(commandIdSchema) }),
+  missing: "command_not_found",
+} as const;
+
 const vmFiles = { ...plain, ...inVm, access: "key" } as const;
 const vmFileErrors = [
   "bad_request",
@@ -153,6 +189,7 @@ export const operations = {
     access: "key-or-body",
     body: createSessionRequestSchema,
     answer: createSessionResponseSchema,
+    hasIdempotencyKey: true,
     errors: ["bad_request", "invalid", "too_large", "limit_exceeded", ...startErrors],
   },
   getSession: {
@@ -224,6 +261,7 @@ export const operations = {
     query: createVmQuerySchema,
     body: createVmRequestSchema,
     answer: vmSchema,
+    hasIdempotencyKey: true,
     errors: [
       "bad_request",
       "invalid",
@@ -338,6 +376,15 @@ export const operations = {
     answer: revokedKeySchema,
     errors: ["key_not_found", "conflict"],
   },
+  listSshKeys: {
+    ...plain,
+    method: "GET",
+    path: "/v1/ssh-keys",
+    summary: "List the SSH keys; this release has no SSH gateway, so there are none",
+    access: "key",
+    answer: sshKeysSchema,
+    errors: [],
+  },
   getCurrentUser: {
     ...plain,
     method: "GET",
@@ -351,17 +398,19 @@ export const operations = {
     ...plain,
     method: "POST",
     path: "/execute",
-    summary: "Run Python or Bash in a session's VM",
+    summary: "Run Python, JavaScript or Bash in a session's VM",
     access: "key",
     body: executeRequestSchema,
     bodyLimitBytes: executeBodyLimitBytes,
     answer: executeResponseSchema,
     answerTypes: ["application/json", "text/event-stream"],
+    events: executeStreamEventSchemas,
     errors: [
       "bad_request",
       "invalid",
       "too_large",
       "session_not_found",
+      "context_not_found",
       "vm_lost",
       "guest_protocol",
       "guest_failure",
@@ -373,7 +422,7 @@ export const operations = {
     ...plain,
     method: "POST",
     path: "/execute_async",
-    summary: "Run Python or Bash in a session's VM without waiting for its end",
+    summary: "Run Python, JavaScript or Bash in a session's VM without waiting for its end",
     access: "key",
     body: executeAsyncRequestSchema,
     bodyLimitBytes: executeBodyLimitBytes,
@@ -530,7 +579,124 @@ export const operations = {
     query: watchFilesQuerySchema,
     answer: fileChangeSchema,
     answerTypes: ["text/event-stream"],
+    events: watchEventSchemas,
     errors: vmFileErrors,
+  },
+  createContext: {
+    ...vmContexts,
+    method: "POST",
+    path: "/v1/vms/{vm_id}/contexts",
+    summary: "Make a context: an interpreter with its own state",
+    body: createContextRequestSchema,
+    answer: contextSchema,
+    errors: ["limit_exceeded", ...guestErrors],
+  },
+  listContexts: {
+    ...vmContexts,
+    method: "GET",
+    path: "/v1/vms/{vm_id}/contexts",
+    summary: "List the contexts of a VM",
+    answer: z.array(contextSchema),
+    errors: guestErrors,
+  },
+  getContext: {
+    ...vmContext,
+    method: "GET",
+    path: "/v1/vms/{vm_id}/contexts/{context_id}",
+    summary: "Read a context",
+    answer: contextSchema,
+    errors: guestErrors,
+  },
+  deleteContext: {
+    ...vmContext,
+    method: "DELETE",
+    path: "/v1/vms/{vm_id}/contexts/{context_id}",
+    summary: "End a context, its interpreter and the code that runs in it",
+    answer: deletedContextSchema,
+    errors: guestErrors,
+  },
+  restartContext: {
+    ...vmContext,
+    method: "POST",
+    path: "/v1/vms/{vm_id}/contexts/{context_id}/restart",
+    summary: "End a context's interpreter and the code that runs in it; the next code gets a new one",
+    answer: contextSchema,
+    errors: guestErrors,
+  },
+  interruptContext: {
+    ...vmContext,
+    method: "POST",
+    path: "/v1/vms/{vm_id}/contexts/{context_id}/interrupt",
+    summary: "Interrupt the code that runs in a context; its state stays",
+    answer: contextSchema,
+    errors: guestErrors,
+  },
+  startCommand: {
+    ...vmCommands,
+    method: "POST",
+    path: "/v1/vms/{vm_id}/commands",
+    summary: "Start a program that runs in the background",
+    body: startCommandRequestSchema,
+    bodyLimitBytes: executeBodyLimitBytes,
+    answer: commandSchema,
+    errors: ["file_not_found", "limit_exceeded", ...guestErrors],
+  },
+  listCommands: {
+    ...vmCommands,
+    method: "GET",
+    path: "/v1/vms/{vm_id}/commands",
+    summary: "List a VM's commands that run and the last ones that ended, oldest first",
+    query: listCommandsQuerySchema,
+    answer: z.array(commandSchema),
+    errors: guestErrors,
+  },
+  getCommand: {
+    ...vmCommand,
+    method: "GET",
+    path: "/v1/vms/{vm_id}/commands/{command_id}",
+    summary: "Read how a command stands, or wait for its end",
+    query: getCommandQuerySchema,
+    answer: commandSchema,
+    errors: lastingErrors,
+  },
+  deleteCommand: {
+    ...vmCommand,
+    method: "DELETE",
+    path: "/v1/vms/{vm_id}/commands/{command_id}",
+    summary: "Forget a command and its output; one that runs is killed first, with all that it has started",
+    answer: deletedCommandSchema,
+    errors: guestErrors,
+  },
+  writeStdin: {
+    ...vmCommand,
+    method: "POST",
+    path: "/v1/vms/{vm_id}/commands/{command_id}/stdin",
+    summary: "Write bytes to a command's stdin",
+    query: writeStdinQuerySchema,
+    bodyType: "application/octet-stream",
+    bodyLimitBytes: fileLimitBytes,
+    answer: writtenStdinSchema,
+    errors: ["too_large", "timeout", "conflict", ...lastingErrors],
+  },
+  signalCommand: {
+    ...vmCommand,
+    method: "POST",
+    path: "/v1/vms/{vm_id}/commands/{command_id}/signal",
+    summary: "Send a signal to a command; one that has ended is left as it is",
+    body: signalCommandRequestSchema,
+    answer: commandSchema,
+    errors: guestErrors,
+  },
+  readOutput: {
+    ...vmCommand,
+    method: "GET",
+    path: "/v1/vms/{vm_id}/commands/{command_id}/output",
+    summary: "Read a command's output as events, from any offset that is kept",
+    query: readOutputQuerySchema,
+    answer: commandOutputEventSchemas.stdout,
+    answerTypes: ["text/event-stream"],
+    events: commandOutputEventSchemas,
+    errors: lastingErrors,
   },
   health: {
     ...plain,

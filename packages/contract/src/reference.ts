@@ -1,5 +1,6 @@
 import { errorTable, type ErrorCode } from "./errors.ts";
 import { exampleOf } from "./example.ts";
+import { type HeaderParameter, headersOf } from "./headers.ts";
 import { groupOf, type OperationGroup } from "./groups.ts";
 import { asSchema, isEmptyObject, type JsonSchema, jsonSchema, typesOf } from "./json-schema.ts";
 import { errorCodesOf } from "./operation-errors.ts";
@@ -61,7 +62,11 @@ function referenceOf(name: string, operation: Operation): OperationReference {
     path,
     summary,
     access,
-    parameters: [...fieldsOf(jsonSchema(operation.params, "input")), ...fieldsOf(jsonSchema(operation.query, "input"))],
+    parameters: [
+      ...fieldsOf(jsonSchema(operation.params, "input")),
+      ...fieldsOf(jsonSchema(operation.query, "input")),
+      ...headersOf(operation).map(headerField),
+    ],
     bodyType,
     body: fieldsOf(body),
     bodyExample: isEmptyObject(body) ? undefined : exampleOf(body, "input"),
@@ -75,6 +80,10 @@ function referenceOf(name: string, operation: Operation): OperationReference {
       next: errorTable[code].next,
     })),
   };
+}
+
+function headerField({ name, schema, description }: HeaderParameter): FieldReference {
+  return { name, type: `header, ${typeText(schema)}`, isRequired: false, fallback: undefined, description };
 }
 
 function fieldsOf({ properties = {}, required = [] }: JsonSchema): readonly FieldReference[] {

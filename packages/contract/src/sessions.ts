@@ -108,7 +108,12 @@ export const listSandboxesQuerySchema = z.object({
   metadata: z
     .string()
     .optional()
-    .meta({ description: "A JSON object; only sandboxes whose metadata holds all of it are listed." }),
+    .meta({
+      description: "A JSON object; only sandboxes whose metadata holds all of it are listed.",
+      contentMediaType: "application/json",
+      contentSchema: { type: "object" },
+      examples: ['{"team":"blue"}'],
+    }),
   limit: z.coerce.number().int().min(1).max(listLimit.max).default(listLimit.default),
 });
 

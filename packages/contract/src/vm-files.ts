@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { errorBodySchema } from "./error-body.ts";
 import { filePathSchema } from "./files.ts";
 import { listLimit } from "./limits.ts";
 import { timeSchema } from "./time.ts";
@@ -13,7 +14,9 @@ export const fileModeSchema = z
   .meta({ examples: ["0644"] });
 
 /** A user or group of the VM: its name or number. */
-const accountSchema = z.string().regex(/^[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}$/, "expected a name or number of the VM");
+export const accountSchema = z
+  .string()
+  .regex(/^[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}$/, "expected a name or number of the VM");
 
 const ownerFields = { user: accountSchema.optional(), group: accountSchema.optional() };
 
@@ -69,6 +72,10 @@ export const changeFileRequestSchema = z
   .object({ mode: fileModeSchema.optional(), ...ownerFields })
   .refine(({ mode, user, group }) => [mode, user, group].some((each) => each !== undefined), {
     error: "expected mode, user or group",
+  })
+  .meta({
+    anyOf: [{ required: ["mode"] }, { required: ["user"] }, { required: ["group"] }],
+    examples: [{ mode: "0644" }],
   });
 
 /** Query of GET /v1/vms/{vm_id}/files/stat. */
@@ -126,10 +133,7 @@ export const writtenTreeSchema = z.object({
 /** Query of GET /v1/vms/{vm_id}/files/watch. */
 export const watchFilesQuerySchema = z.object({ path: filePathSchema, recursive: flagSchema });
 
-/**
- * Data of the events of GET /v1/vms/{vm_id}/files/watch; the event's name is its `type`. Paths are relative to what is
- * watched. A stream that breaks ends with `error`.
- */
+/** Data of an event of GET /v1/vms/{vm_id}/files/watch that is no failure. Paths are relative to what is watched. */
 export const fileChangeSchema = z.object({
   type: z.enum(["ready", "overflow", "created", "modified", "attributes", "removed", "unwatched", "moved"]),
   path: z.string().optional(),
@@ -137,3 +141,16 @@ export const fileChangeSchema = z.object({
   is_directory: z.boolean().optional(),
 });
 export type FileChange = z.infer<typeof fileChangeSchema>;
+
+/** Events of GET /v1/vms/{vm_id}/files/watch: the name is the data's `type`, or `error` when the stream breaks. */
+export const watchEventSchemas = {
+  ready: fileChangeSchema,
+  overflow: fileChangeSchema,
+  created: fileChangeSchema,
+  modified: fileChangeSchema,
+  attributes: fileChangeSchema,
+  removed: fileChangeSchema,
+  unwatched: fileChangeSchema,
+  moved: fileChangeSchema,
+  error: errorBodySchema,
+} as const;

@@ -5,9 +5,13 @@ export {
   type PlatformPorts,
   type PlatformSettings,
 } from "./platform.ts";
+export * from "./commands/commands.ts";
+export * from "./contexts/contexts.ts";
 export * from "./executions/executions.ts";
 export * from "./files/files.ts";
+export * from "./idempotency/idempotent-calls.ts";
 export * from "./ports/agent-exec.ts";
+export * from "./ports/answer-records.ts";
 export * from "./ports/agent-files.ts";
 export * from "./ports/agent-contexts.ts";
 export * from "./ports/agent-link.ts";

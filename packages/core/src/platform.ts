@@ -1,4 +1,8 @@
 import { defaultShape, InstaVmError, type SessionId, type VmId } from "@instavm/contract";
+import { CommandService } from "./commands/command-service.ts";
+import type { Commands } from "./commands/commands.ts";
+import { ContextService } from "./contexts/context-service.ts";
+import type { Contexts } from "./contexts/contexts.ts";
 import { ExecutionService } from "./executions/execution-service.ts";
 import type { Executions } from "./executions/executions.ts";
 import { FileService } from "./files/file-service.ts";
@@ -92,6 +96,9 @@ export interface Platform {
   /** Code that is streamed, or runs in the background. */
   readonly executions: Executions;
   readonly files: Files;
+  readonly contexts: Contexts;
+  /** Programs in the background. */
+  readonly commands: Commands;
   readonly host: {
     /** Throws `host_setup` when the engine cannot work here. */
     status(): Promise<HostStatus>;
@@ -118,7 +125,7 @@ export function createPlatform(ports: PlatformPorts, settings: PlatformSettings 
   const cells = new Cells(domain);
   const sessions = new SessionService({ ...domain, cells });
   const executions = new ExecutionService({ ...domain, cells });
-  const files = new FileService({ ...domain, ownVms: new OwnVms({ ...domain, cells }) });
+  const onVms = { ...domain, ownVms: new OwnVms({ ...domain, cells }) };
   let closed: Promise<void> | undefined;
   const close = async (): Promise<void> => {
     lifetimes.stop();
@@ -131,7 +138,9 @@ export function createPlatform(ports: PlatformPorts, settings: PlatformSettings 
     sessions,
     vms: new VmService({ ...domain, sessions, cells }),
     executions,
-    files,
+    files: new FileService(onVms),
+    contexts: new ContextService(onVms),
+    commands: new CommandService(onVms),
     host: { status: () => host.status(), fork: (vmId, request, signal) => host.fork(vmId, request, signal) },
     start: async () => {
       await recover({ host, records, ledger, lifetimes, log });

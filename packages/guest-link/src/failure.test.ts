@@ -11,7 +11,7 @@ describe("a failure of the guest", () => {
     [FailureCode.INVALID, "process", "invalid"],
     [FailureCode.NOT_FOUND, "file", "file_not_found"],
     [FailureCode.NOT_FOUND, "process", "file_not_found"],
-    [FailureCode.NOT_FOUND, "context", "not_found"],
+    [FailureCode.NOT_FOUND, "context", "context_not_found"],
     [FailureCode.IS_DIRECTORY, "file", "invalid"],
     [FailureCode.PERMISSION, "file", "invalid"],
     [FailureCode.NO_SPACE, "file", "guest_failure"],

@@ -31,10 +31,8 @@ function meaningOf(code: FailureCode, topic: CallTopic): Meaning {
     case FailureCode.INVALID:
       return { code: "invalid" };
     case FailureCode.NOT_FOUND:
-      if (topic === "background") return { code: "not_found", next: "List the processes of this VM." };
-      return topic === "context" || topic === "code"
-        ? { code: "not_found", next: "Create the context first." }
-        : { code: "file_not_found" };
+      if (topic === "background") return { code: "command_not_found" };
+      return { code: topic === "context" || topic === "code" ? "context_not_found" : "file_not_found" };
     case FailureCode.IS_DIRECTORY:
       return { code: "invalid", next: "Name a file, not a directory." };
     case FailureCode.PERMISSION:
@@ -42,6 +40,7 @@ function meaningOf(code: FailureCode, topic: CallTopic): Meaning {
     case FailureCode.NO_SPACE:
       return { code: "guest_failure", next: "Delete files inside the VM: its disk is full." };
     case FailureCode.LIMIT:
+      if (topic === "context") return { code: "limit_exceeded", next: "Delete a context that is not needed." };
       return { code: topic === "file" ? "too_large" : "limit_exceeded" };
     case FailureCode.NO_ENTROPY:
       return {

@@ -137,7 +137,7 @@ describe("code on the real agent", () => {
     await session.restartContext("");
     const { ended } = await collect(session.runCode(python("lost")));
     expect(ended.error?.name).toBe("NameError");
-    await expect(session.restartContext("no-such-context")).rejects.toMatchObject({ code: "not_found" });
+    await expect(session.restartContext("no-such-context")).rejects.toMatchObject({ code: "context_not_found" });
   });
 
   it("has the environment that came with the hello, in processes and in interpreters", async () => {

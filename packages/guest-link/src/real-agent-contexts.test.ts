@@ -38,6 +38,14 @@ const cells: readonly (readonly [
 ];
 
 describe("contexts on the real agent", () => {
+  it("have an environment of their own", async () => {
+    await using session = await link.connect(agent.socketPath);
+    const { contextId } = await session.contexts.create({ language: "bash", env: { FLAVOUR: "salt" } });
+    const { stdout } = await collect(session.runCode({ code: "echo $FLAVOUR", language: "detect", contextId }));
+    expect(stdout).toBe("salt\n");
+    await session.contexts.delete(contextId);
+  });
+
   it.each(cells)(
     "are made, listed, interrupted, restarted and deleted: %s",
     async (language, { set, show, endless }) => {
@@ -63,8 +71,8 @@ describe("contexts on the real agent", () => {
       await contexts.restart(contextId);
       expect((await run(show)).stdout.toLowerCase()).toBe("false\n");
       await contexts.delete(contextId);
-      await expect(run(show)).rejects.toMatchObject({ code: "not_found" });
-      await expect(contexts.delete(contextId)).rejects.toMatchObject({ code: "not_found" });
+      await expect(run(show)).rejects.toMatchObject({ code: "context_not_found" });
+      await expect(contexts.delete(contextId)).rejects.toMatchObject({ code: "context_not_found" });
       expect((await contexts.list()).map((context) => context.contextId)).not.toContain(contextId);
     },
   );
@@ -85,7 +93,7 @@ describe("contexts on the real agent", () => {
     const nowhere = session.contexts.create({ language: "bash", cwd: "/no/such" });
     await expect(nowhere).rejects.toMatchObject({ code: "invalid" });
     for (const contextId of ["", "no-such", "../x", "x".repeat(1000)]) {
-      await expect(session.contexts.restart(contextId)).rejects.toMatchObject({ code: "not_found" });
+      await expect(session.contexts.restart(contextId)).rejects.toMatchObject({ code: "context_not_found" });
     }
   });
 });

@@ -109,14 +109,22 @@ describe("background processes on the real agent", () => {
     expect(ended.ended?.signal).toBe(15);
   });
 
+  it("are forgotten, and ended first when they run", async () => {
+    await using session = await connect();
+    const { processId } = await session.processes.start({ command: { argv: ["sleep", "1000"] } });
+    expect((await session.processes.forget(processId)).ended).toMatchObject({ signal: 9, exitCode: 137 });
+    expect((await session.processes.list()).map((process) => process.processId)).not.toContain(processId);
+    await expect(session.processes.forget(processId)).rejects.toMatchObject({ code: "command_not_found" });
+  });
+
   it("are unknown or refused with a code of their own", async () => {
     await using session = await connect();
-    await expect(session.processes.wait(4_000_000)).rejects.toMatchObject({ code: "not_found" });
-    await expect(session.processes.signal(0, 9)).rejects.toMatchObject({ code: "not_found" });
+    await expect(session.processes.wait(4_000_000)).rejects.toMatchObject({ code: "command_not_found" });
+    await expect(session.processes.signal(0, 9)).rejects.toMatchObject({ code: "command_not_found" });
     await expect(session.processes.signal(1, 65)).rejects.toMatchObject({ code: "invalid" });
     const start = session.processes.start({ command: { argv: ["no-such-program"] } });
     await expect(start).rejects.toMatchObject({ code: "file_not_found" });
-    await expect(readAll(session.processes.attach(4_000_000))).rejects.toMatchObject({ code: "not_found" });
+    await expect(readAll(session.processes.attach(4_000_000))).rejects.toMatchObject({ code: "command_not_found" });
   });
 
   it("keep a waiting caller no longer than its deadline", async () => {

@@ -2,9 +2,9 @@ import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { InstaVmError } from "@instavm/contract";
 import type {
   ActivateRequest,
+  CreateContextRequest,
   ExecRequest,
   GuestPath,
-  Language as ContextLanguage,
   RunCodeRequest,
   StartProcessRequest,
 } from "@instavm/core";
@@ -117,9 +117,8 @@ function languageOf({ contextId, language }: RunCodeRequest): Language {
 }
 
 /** `cwd` undefined means the image's workdir. */
-export function createContextCall(request: { readonly language: ContextLanguage; readonly cwd?: string }): OpenCall {
-  const { language, cwd = "" } = request;
-  return { case: "createContext", value: { language: wireLanguages[language], cwd } };
+export function createContextCall({ language, cwd = "", env = {} }: CreateContextRequest): OpenCall {
+  return { case: "createContext", value: { language: wireLanguages[language], cwd, env: { ...env } } };
 }
 
 const wireLanguages = {

@@ -1,5 +1,5 @@
 import { InstaVmError } from "@instavm/contract";
-import type { AgentContexts, GuestContext, Language, Waiting } from "@instavm/core";
+import type { AgentContexts, CreateContextRequest, GuestContext, Waiting } from "@instavm/core";
 import type { Context } from "@instavm/protocol/guest";
 import { readLanguage } from "./answers.ts";
 import type { Calls, ReadOutcome } from "./calls.ts";
@@ -19,10 +19,7 @@ export class LinkedContexts implements AgentContexts {
     this.#calls = calls;
   }
 
-  async create(
-    request: { readonly language: Language; readonly cwd?: string },
-    waiting: Waiting = {},
-  ): Promise<GuestContext> {
+  async create(request: CreateContextRequest, waiting: Waiting = {}): Promise<GuestContext> {
     return this.#ask("create context", createContextCall(request), waiting);
   }
 
@@ -60,9 +57,7 @@ const contextAnswer: ReadOutcome<GuestContext> = (outcome) =>
 /** To the agent an empty id is the default context of Python. */
 function named(contextId: string): string {
   if (idPattern.test(contextId)) return contextId;
-  throw new InstaVmError("not_found", `context ${JSON.stringify(contextId.slice(0, 64))} does not exist`, {
-    next: "Create the context first.",
-  });
+  throw new InstaVmError("context_not_found", `context ${JSON.stringify(contextId.slice(0, 64))} does not exist`);
 }
 
 /** Throws `guest_protocol` on what no context can be. */

@@ -94,17 +94,20 @@ export class LinkedProcesses implements AgentProcesses {
     const call = { case: "waitProcess", value: { processId: idOf(processId) } } as const;
     return this.#calls.ended(this.#calls.open(call, shape, waiting), shape, processAnswer);
   }
+
+  async forget(processId: number, waiting: Waiting = {}): Promise<GuestProcess> {
+    const of = { subject: "forget process", topic: "background", waiting } as const;
+    return this.#calls.ask({ case: "forgetProcess", value: { processId: idOf(processId) } }, of, processAnswer);
+  }
 }
 
 const processAnswer: ReadOutcome<GuestProcess> = (outcome) =>
   outcome.case === "process" ? readProcess(outcome.value) : undefined;
 
-/** Throws `not_found` for what no id is. */
+/** Throws `command_not_found` for what no id is. */
 function idOf(processId: number): number {
   if (Number.isInteger(processId) && processId >= 1 && processId <= greatestId) return processId;
-  throw new InstaVmError("not_found", `Process ${processId} does not exist in this VM.`, {
-    next: "List the processes of this VM.",
-  });
+  throw new InstaVmError("command_not_found", `Process ${processId} does not exist in this VM.`);
 }
 
 /** A stream as the output of one process. Iterated once. */

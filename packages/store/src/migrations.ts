@@ -89,6 +89,18 @@ const migrations: readonly Migration[] = [
     sql`create index executions_by_key on executions (key_id, created_at_ms)`,
     sql`create index executions_running on executions (execution_id) where ended_at_ms is null`,
   ],
+  ({ integer, tableSuffix }) => [
+    sql`create table answers (
+      key_id ${integer} not null references keys (key_id),
+      idempotency_key text not null,
+      request_hash text not null,
+      answer text not null,
+      created_at_ms ${integer} not null,
+      primary key (key_id, idempotency_key)
+    ) ${tableSuffix}`,
+    sql`create index answers_by_key on answers (key_id, created_at_ms)`,
+    sql`create index answers_by_age on answers (created_at_ms)`,
+  ],
 ];
 
 /**

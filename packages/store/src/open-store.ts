@@ -1,4 +1,5 @@
 import type { Records } from "@instavm/core";
+import { answerRecords } from "./answer-records.ts";
 import { executionRecords } from "./execution-records.ts";
 import { guardedBy } from "./guarded.ts";
 import { keyRecords } from "./key-records.ts";
@@ -43,6 +44,7 @@ export async function openStore(options: StoreOptions): Promise<Store> {
     vms: vmRecords(db, guarded),
     keys: keyRecords(db, guarded),
     executions: executionRecords(db, guarded),
+    answers: answerRecords(db, guarded),
     close,
     [Symbol.asyncDispose]: close,
   };

@@ -2,6 +2,7 @@ import { randomBytes, randomUUID } from "node:crypto";
 import { InstaVmError, keyIdSchema, sessionIdSchema, vmIdSchema } from "@instavm/contract";
 import type { KeyRecord, Records, SessionRecord, UsageEntry, VmRecord } from "@instavm/core";
 import { describe, expect, it } from "vitest";
+import { answersExam } from "./answers-exam.ts";
 import { executionsExam } from "./executions-exam.ts";
 
 /** Opens empty records that belong to one test. */
@@ -82,6 +83,9 @@ export function recordsExam(name: string, open: OpenRecords): void {
         const { session } = await insertBoth(records);
         return session;
       });
+    });
+    describe("answers", () => {
+      answersExam(open, async (records) => (await insertKey(records)).keyId);
     });
     describe("keys", () => {
       keysChapter(open);

@@ -63,11 +63,21 @@ export interface ExecutionRow {
   readonly stderr: Uint8Array;
 }
 
+/** See `SessionRow`. `answer` is JSON. */
+export interface AnswerRow {
+  readonly key_id: number;
+  readonly idempotency_key: string;
+  readonly request_hash: string;
+  readonly answer: string;
+  readonly created_at_ms: number;
+}
+
 /** Every table of the current schema. */
 export interface Tables {
   readonly sessions: SessionRow;
   readonly vms: VmRow;
   readonly keys: KeyRow;
   readonly executions: ExecutionRow;
+  readonly answers: AnswerRow;
   readonly schema_version: { readonly version: number };
 }

@@ -5,8 +5,12 @@ import { runProgram } from "../testing/run-program.ts";
 const checks: readonly (readonly string[])[] = [
   ["publint", "run", packageDirectory, "--strict", "--pack", "npm"],
   ["attw", "--pack", packageDirectory, "--profile", "esm-only", "--no-definitely-typed", "--no-emoji", "--no-color"],
-  ["node", "--input-type=module", "--eval", `await import(${JSON.stringify(`${packageDirectory}/dist/index.js`)})`],
+  ...["index", "node"].map((name) => ["node", "--input-type=module", "--eval", `await import(${moduleText(name)})`]),
 ];
+
+function moduleText(name: string): string {
+  return JSON.stringify(`${packageDirectory}/dist/${name}.js`);
+}
 
 await buildSdkPackage();
 for (const argv of checks) {

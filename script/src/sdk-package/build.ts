@@ -55,7 +55,11 @@ function manifest(): Record<string, unknown> {
     sideEffects: false,
     engines: { node: ">=22" },
     files: ["dist"],
-    exports: { ".": { types: "./dist/index.d.ts", default: "./dist/index.js" }, "./package.json": "./package.json" },
+    exports: {
+      ".": { types: "./dist/index.d.ts", default: "./dist/index.js" },
+      "./node": { types: "./dist/node.d.ts", default: "./dist/node.js" },
+      "./package.json": "./package.json",
+    },
     dependencies: { zod: `^${installedVersion("zod")}` },
   };
 }

@@ -84,9 +84,12 @@ Writer = Callable[[BaseHTTPRequestHandler], None]
 
 
 class ScriptedServer:
-    """Use it `with`. `answers` holds for "METHOD /path" what is answered, in turn; the last one stays."""
+    """Use it `with`. `answers` holds for "METHOD /path" what is answered, in turn; the last one stays.
 
-    def __init__(self, answers: dict[str, list[Answer | Writer]] | None = None) -> None:
+    Without a port it is not there before `listen`.
+    """
+
+    def __init__(self, answers: dict[str, list[Answer | Writer]] | None = None, port: int | None = 0) -> None:
         self.asked: list[Asked] = []
         self.answers: dict[str, list[Answer | Writer]] = {
             "POST /v1/sessions/session": [Answer(SESSION)],
@@ -95,8 +98,17 @@ class ScriptedServer:
             **(answers or {}),
         }
         self._lock = threading.Lock()
-        self._server = QuietServer(("127.0.0.1", 0), self._handler())
+        if port is not None:
+            self._bind(port)
+
+    def _bind(self, port: int) -> None:
+        self._server = QuietServer(("127.0.0.1", port), self._handler())
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
+
+    def listen(self, port: int) -> None:
+        """Begins to answer."""
+        self._bind(port)
+        self._thread.start()
 
     @property
     def url(self) -> str:

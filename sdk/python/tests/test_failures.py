@@ -1,10 +1,11 @@
 import socket
+import threading
 import time
 import unittest
 
 import instavm
 from instavm import InstaVMError, NetworkError
-from scripted_server import RESULT, Answer, ClientTest, ScriptedServer, closing, error
+from scripted_server import RESULT, SESSION, VM_ID, Answer, ClientTest, ScriptedServer, closing, error
 
 READ = "GET /v1/users/me"
 ME = Answer({"id": 1})
@@ -104,8 +105,9 @@ class Retries(ClientTest):
             self.assertEqual(len(server.asked), 2)
 
     def test_what_would_fail_again_is_not_tried_again(self):
-        for answer in (error(404, "not_found"), error(500, "internal"), error(501, "not_implemented")):
-            with self.subTest(answer.status), ScriptedServer({READ: [answer]}) as server:
+        lasting = [(404, "not_found"), (500, "internal"), (501, "not_implemented"), (503, "disk_full"), (503, "host_setup")]
+        for answer in [error(*each) for each in lasting]:
+            with self.subTest(answer.body), ScriptedServer({READ: [answer]}) as server:
                 with self.assertRaises(InstaVMError):
                     self.client(server).get_current_user()
                 self.assertEqual(len(server.asked), 1)
@@ -125,6 +127,43 @@ class Retries(ClientTest):
                 self.assertEqual(client.execute("1").stdout, "42\n")
             self.assertGreater(time.monotonic() - started, 0.2)
             self.assertEqual(server.lines.count("POST /execute"), 3)
+
+    def test_what_creates_is_sent_again_under_one_key_until_it_is_answered(self):
+        calls = {
+            "POST /v1/sessions/session": (lambda client: client.start_session(), SESSION),
+            "POST /v1/vms": (lambda client: client.vms.create(name="n"), {"vm_id": VM_ID}),
+        }
+        for line, (create, made) in calls.items():
+            failures = [closing, Answer(b"<html>", 502), error(503, "unavailable"), Answer(b"", 429), Answer(made)]
+            with self.subTest(line), ScriptedServer({line: failures}) as server:
+                client = self.client(server, max_retries=4)
+                create(client)
+                keys = [asked.headers.get("idempotency-key") for asked in server.asked]
+                self.assertEqual(len(keys), 5)
+                self.assertEqual(len(set(keys)), 1)
+                self.assertRegex(keys[0], "^[0-9a-f-]{36}$")
+                create(client)
+                self.assertNotEqual(server.asked[-1].headers["idempotency-key"], keys[0])
+
+    def test_what_changes_something_else_is_sent_once_and_has_no_key(self):
+        with ScriptedServer({f"PATCH /v1/vms/{VM_ID}": [closing]}) as server:
+            with self.assertRaises(NetworkError):
+                self.client(server).vms.update(VM_ID, name="n")
+            self.assertEqual([asked.headers.get("idempotency-key") for asked in server.asked], [None])
+
+    def test_a_call_that_no_server_has_seen_is_sent_again(self):
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        server = ScriptedServer({"PATCH /v1/vms/a": [Answer({"vm_id": "a"})]}, port=None)
+        client = self.client_of(f"http://127.0.0.1:{port}", max_retries=6)
+        later = threading.Timer(0.4, lambda: server.listen(port))
+        later.start()
+        try:
+            self.assertEqual(client.vms.update("a", name="n").vm_id, "a")
+            self.assertEqual(server.lines, ["PATCH /v1/vms/a"])
+        finally:
+            later.join()
+            server.__exit__()
 
     def test_a_pause_that_does_not_fit_into_the_time_is_not_begun(self):
         with ScriptedServer({READ: [error(503, "unavailable", retry_after="20")]}) as server:

@@ -21,6 +21,12 @@ def use(client: InstaVM) -> str:
             if event.type == "stdout":
                 print(event.text)
     number: int = client.execute("1").exit_code
+    with client.commands.start("sleep 1") as command:
+        for came in command:
+            if came.type == "stdout":
+                print(came.text)
+    context: str = client.contexts.create("javascript").context_id
+    print(context, client.files.download_directory("a", "b").entries)
     return client.vms.list()[0].vm_id + str(number)
 
 async def use_async(client: AsyncInstaVM) -> str:
@@ -52,7 +58,7 @@ class Package(unittest.TestCase):
         self.assertEqual(left, [])
 
     def test_both_clients_have_the_same_methods(self):
-        for name in ("InstaVM", "Vms", "Files", "ApiKeys", "ExecutionStream"):
+        for name in ("InstaVM", "Vms", "Files", "ApiKeys", "ExecutionStream", "Command", "Commands", "Contexts"):
             blocking, asynchronous = (
                 {
                     method.removeprefix("a") if method == "aclose" else method
@@ -66,7 +72,7 @@ class Package(unittest.TestCase):
     def test_everything_that_is_offered_is_there_and_explained(self):
         self.assertEqual(instavm.__all__, sorted(instavm.__all__))
         for name in instavm.__all__:
-            if name not in ("__version__", "ExecutionEvent"):
+            if name not in ("__version__", "ExecutionEvent", "CommandEvent"):
                 self.assertTrue(getattr(instavm, name).__doc__, name)
 
     def test_the_version_is_the_servers(self):

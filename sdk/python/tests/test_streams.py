@@ -3,7 +3,7 @@ import time
 import unittest
 
 from instavm import DisplayEvent, ExitEvent, NetworkError, OutputEvent, SessionError
-from instavm.events import EventDecoder
+from instavm.events import EventDecoder, execution_event
 from scripted_server import EXIT, SESSION_ID, ClientTest, ScriptedServer, error, event, events
 
 OUT = event("stdout", {"text": "grün\n"})
@@ -119,17 +119,17 @@ class Streams(ClientTest):
 class Decoding(unittest.TestCase):
     def test_events_are_the_same_in_whatever_pieces_they_come(self):
         whole = (OUT + ": heartbeat\r\n\r\n" + event("later", {"x": 1}) + SHOWN.replace("\n", "\r\n") + EXIT).encode()
-        expected = list(EventDecoder().feed(whole))
+        expected = list(EventDecoder(execution_event).feed(whole))
         self.assertEqual([event.type for event in expected], ["stdout", "result", "exit"])
         for size in (1, 2, 3, 7, 64):
-            decoder = EventDecoder()
+            decoder = EventDecoder(execution_event)
             got = [event for at in range(0, len(whole), size) for event in decoder.feed(whole[at : at + size])]
             self.assertEqual(got, expected)
 
     def test_an_event_that_is_not_understood_is_said_to_be_broken(self):
         for text in ("event: stdout\ndata: {\n\n", "event: result\ndata: {}\n\n", "event: stderr\ndata: 5\n\n"):
             with self.assertRaises(NetworkError) as raised:
-                list(EventDecoder().feed(text.encode()))
+                list(EventDecoder(execution_event).feed(text.encode()))
             self.assertEqual(raised.exception.code, "bad_gateway")
 
 

@@ -1,16 +1,7 @@
-import { executeTimeoutS, operations } from "@instavm/contract";
+import { operations } from "@instavm/contract";
 import type { OperationName } from "@instavm/contract";
 import type { z } from "zod";
-import {
-  toExecuteResult,
-  toHealth,
-  toKilled,
-  toSandboxSummary,
-  toSession,
-  toSessionDetails,
-  toStatus,
-  toUsage,
-} from "./answers.ts";
+import { toHealth, toKilled, toSandboxSummary, toSession, toSessionDetails, toStatus, toUsage } from "./answers.ts";
 import type {
   CreatedSession,
   ExecuteResult,
@@ -22,7 +13,8 @@ import type {
   SessionUsage,
 } from "./answers.ts";
 import { ApiKeys } from "./api-keys.ts";
-import { executeEvents } from "./execute-events.ts";
+import { Commands } from "./commands.ts";
+import { Contexts } from "./contexts.ts";
 import type { ExecuteEvent } from "./execute-events.ts";
 import type { ExecuteOptions } from "./execute-options.ts";
 import { Executions } from "./executions.ts";
@@ -30,6 +22,7 @@ import { Files } from "./files.ts";
 import { toCurrentUser } from "./key-answers.ts";
 import type { CurrentUser } from "./key-answers.ts";
 import type { ShapeOptions } from "./options.ts";
+import { runCode, streamCode } from "./run-code.ts";
 import { Transport } from "./transport.ts";
 import type { CallOptions, OperationInput, TransportOptions } from "./transport.ts";
 import { Vms } from "./vms.ts";
@@ -53,7 +46,7 @@ export type Operations = typeof operations;
 /**
  * A client of one server. Every method throws an `InstaVmError`: the server's own (`code`, `message`, `next`, `requestId`),
  * or `unavailable` (not reached), `timeout` (no answer in time), `bad_gateway` (the answer is not InstaVM's).
- * An abort of `signal` rejects with the signal's reason. What only reads is tried again after a failure that may pass.
+ * An abort of `signal` rejects with the signal's reason. What is safe to repeat is tried again after a failure that may pass.
  */
 export class InstaVm {
   readonly vms: Vms;
@@ -93,8 +86,7 @@ export class InstaVm {
 
   /** Runs code; resolves with what it printed and how it ended, whatever its exit code. */
   async execute(sessionId: string, code: string, options: ExecuteOptions = {}): Promise<ExecuteResult> {
-    const { body, timeoutMs } = executeCall(sessionId, code, options);
-    return toExecuteResult(await this.#transport.call(operations.execute, { body }, { timeoutMs, ...options }));
+    return await runCode(this.#transport, { sessionId, code }, options);
   }
 
   /**
@@ -106,8 +98,7 @@ export class InstaVm {
     code: string,
     options: ExecuteOptions = {},
   ): AsyncGenerator<ExecuteEvent, void, undefined> {
-    const { body, timeoutMs } = executeCall(sessionId, code, options);
-    yield* executeEvents(this.#transport.events(operations.execute, { body }, { timeoutMs, ...options }));
+    yield* streamCode(this.#transport, { sessionId, code }, options);
   }
 
   async getSession(sessionId: string, options: CallOptions = {}): Promise<SessionDetails> {
@@ -142,6 +133,16 @@ export class InstaVm {
     return new Files(this.#transport, { sessionId });
   }
 
+  /** The interpreters of a session's VM. */
+  contexts(sessionId: string): Contexts {
+    return new Contexts(this.#transport, sessionId);
+  }
+
+  /** The programs in a session's VM. */
+  commands(sessionId: string): Commands {
+    return new Commands(this.#transport, sessionId);
+  }
+
   /** Whose key this is. */
   async currentUser(options: CallOptions = {}): Promise<CurrentUser> {
     return toCurrentUser(await this.#transport.call(operations.getCurrentUser, {}, options));
@@ -155,11 +156,4 @@ export class InstaVm {
 
 function inSession(sessionId: string): { readonly params: { readonly session_id: string } } {
   return { params: { session_id: sessionId } };
-}
-
-/** The server stops a little before `timeout`; the client waits a little longer. */
-function executeCall(sessionId: string, code: string, options: ExecuteOptions) {
-  const timeout = options.timeoutS ?? executeTimeoutS.default;
-  const body = { session_id: sessionId, command: code, language: options.language, timeout };
-  return { body, timeoutMs: timeout * 1000 + 5000 };
 }

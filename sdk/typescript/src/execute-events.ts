@@ -1,7 +1,7 @@
 import { InstaVmError, executeStreamEventSchemas } from "@instavm/contract";
-import type { z } from "zod";
 import { toDisplayed, toExecuteEnd } from "./answers.ts";
 import type { Displayed, ExecuteEnd } from "./answers.ts";
+import { readEvent } from "./event-data.ts";
 import { errorOfEvent } from "./failure.ts";
 import { parseJson } from "./json.ts";
 import type { ServerEvent } from "./server-events.ts";
@@ -28,27 +28,18 @@ export async function* executeEvents(
   });
 }
 
-/** Throws `bad_gateway` for data of another shape. */
-function read<Schema extends z.ZodType>(schema: Schema, data: unknown): z.output<Schema> {
-  const parsed = schema.safeParse(data);
-  if (parsed.success) return parsed.data;
-  throw new InstaVmError("bad_gateway", `An event of the stream is not InstaVM's: ${parsed.error.message}`, {
-    cause: parsed.error,
-  });
-}
-
 function toExecuteEvent(name: string, data: unknown): ExecuteEvent | undefined {
   const schemas = executeStreamEventSchemas;
   switch (name) {
     case "stdout":
     case "stderr":
-      return { type: name, text: read(schemas.stdout, data).text };
+      return { type: name, text: readEvent(schemas.stdout, data).text };
     case "result": {
-      const { type: mimeType, ...shown } = toDisplayed(read(schemas.result, data));
+      const { type: mimeType, ...shown } = toDisplayed(readEvent(schemas.result, data));
       return { type: name, mimeType, ...shown };
     }
     case "exit":
-      return { type: name, ...toExecuteEnd(read(schemas.exit, data)) };
+      return { type: name, ...toExecuteEnd(readEvent(schemas.exit, data)) };
     default:
       return undefined;
   }

@@ -26,7 +26,8 @@ export class Executions {
   /** Resolves when the code is recorded; `wait` has its end. */
   async start(sessionId: string, code: string, options: ExecuteOptions = {}): Promise<Execution> {
     const timeout = options.timeoutS ?? executeTimeoutS.default;
-    const body = { session_id: sessionId, command: code, language: options.language, timeout };
+    const { language, contextId } = options;
+    const body = { session_id: sessionId, command: code, language, context_id: contextId, timeout };
     return toExecution(await this.#transport.call(operations.executeAsync, { body }, options));
   }
 

@@ -1,5 +1,6 @@
 import { InstaVmError, errorBodySchema, errorTable } from "@instavm/contract";
 import type { ErrorBody, ErrorCode } from "@instavm/contract";
+import { mayPass } from "./aftermath.ts";
 import { parseJson } from "./json.ts";
 
 /** What one request was, for the sentences of its errors. */
@@ -10,15 +11,26 @@ export interface Asked {
   readonly timeoutMs: number;
 }
 
+/** Statuses of servers, and of what stands before them, that say come again. */
+const passingStatuses = [429, 502, 503, 504];
+/** Codes that another try does not cure: the caller allowed no more time, or wanted the end, or somebody has to make room. */
+const finalCodes: readonly string[] = ["timeout", "cancelled", "disk_full"];
+/** Nothing was begun: the server was full. */
+const refusingCodes: readonly string[] = ["capacity", "rate_limited"];
+
 /** The error that an answer which is no success stands for. */
 export function failureOfAnswer(response: Response, text: string): InstaVmError {
-  const parsed = errorBodySchema.safeParse(parseJson(text));
-  if (!parsed.success) {
-    return new InstaVmError("bad_gateway", `${response.url} answered ${response.status} without InstaVM's error body.`);
-  }
+  const { status } = response;
   const retryAfterS = Number(response.headers.get("retry-after") ?? Number.NaN);
   const patience = Number.isFinite(retryAfterS) ? { retryAfterS } : {};
-  return errorOfBody(parsed.data, { status: response.status, ...patience });
+  const parsed = errorBodySchema.safeParse(parseJson(text));
+  const code = parsed.success ? parsed.data.code : "bad_gateway";
+  const error = parsed.success
+    ? errorOfBody(parsed.data, { status, ...patience })
+    : new InstaVmError("bad_gateway", `${response.url} answered ${status} without InstaVM's error body.`, patience);
+  const isKnown = parsed.success && isErrorCode(code);
+  const passes = isKnown ? error.retryable && !finalCodes.includes(code) : passingStatuses.includes(status);
+  return passes ? mayPass(error, status === 429 || refusingCodes.includes(code) ? "nothing" : "unknown") : error;
 }
 
 /** The error that a body stands for. A code of a newer server becomes the nearest one that this client knows. */
@@ -78,10 +90,28 @@ export function failureOfConnection(asked: Asked, cause: unknown): InstaVmError 
       },
     );
   }
-  return new InstaVmError("unavailable", `The server at ${asked.baseUrl} cannot be reached: ${reason(cause)}.`, {
-    next: "Start it with `instavm server`, or correct the base URL.",
-    cause,
-  });
+  const message = `The server at ${asked.baseUrl} cannot be reached: ${reason(cause)}.`;
+  const next = "Start it with `instavm server`, or correct the base URL.";
+  return mayPass(new InstaVmError("unavailable", message, { next, cause }), isUnsent(cause) ? "nothing" : "unknown");
+}
+
+/** Codes of runtimes for a connection that did not come about. Browsers say no reason. */
+const unsentCodes: readonly unknown[] = [
+  "ECONNREFUSED",
+  "EHOSTUNREACH",
+  "ENETUNREACH",
+  "ENOTFOUND",
+  "EAI_AGAIN",
+  "UND_ERR_CONNECT_TIMEOUT",
+  "ConnectionRefused",
+];
+
+/** The connection was not made, so that the server has seen nothing. */
+function isUnsent(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  if ("code" in error && unsentCodes.includes(error.code)) return true;
+  if (error instanceof AggregateError) return error.errors.length > 0 && error.errors.every(isUnsent);
+  return isUnsent(error.cause);
 }
 
 function isErrorCode(code: string): code is ErrorCode {

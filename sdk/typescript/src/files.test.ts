@@ -1,9 +1,17 @@
+import { mkdtempSync, openAsBlob, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { expect, test } from "vitest";
+import { InstaVm } from "./index.ts";
+import { CountingServer } from "./testing/counting-server.ts";
 import { ScriptedServer, sendError, sendJson } from "./testing/scripted-server.ts";
 import type { Answerer, Received } from "./testing/scripted-server.ts";
 
 const sessionId = "0b5c6a0e-3f63-4d9b-8c43-0c7a3f5e2a11";
 const vmId = "abcdefghij0123456789";
+const mebibyte = 1024 * 1024;
 const session = {
   id: sessionId,
   session_id: sessionId,
@@ -63,6 +71,34 @@ test("a stream is sent as it comes", async () => {
   await server.client.files(sessionId).write("x", source);
   const file = (await formOf(server.received[0])).get("file");
   expect(file instanceof File ? await file.text() : "").toBe("abc");
+});
+
+test.each(["a stream", "a Blob"])("little of %s is in memory while it is sent", async (kind) => {
+  setFlagsFromString("--expose-gc");
+  const collect: unknown = runInNewContext("gc");
+  if (typeof collect !== "function") throw new TypeError("this runtime cannot be told to collect garbage");
+  const held = (): number => {
+    Reflect.apply(collect, undefined, []);
+    return process.memoryUsage().arrayBuffers;
+  };
+  const directory = mkdtempSync(join(tmpdir(), "instavm-sdk-memory-"));
+  try {
+    const path = join(directory, "large");
+    writeFileSync(path, "");
+    truncateSync(path, 160 * mebibyte);
+    const before = held();
+    const peaks: number[] = [];
+    await using server = await CountingServer.start((bytes) => {
+      if (bytes % (32 * mebibyte) < 65_536) peaks.push(held() - before);
+    });
+    const file = await openAsBlob(path);
+    const client = new InstaVm({ baseUrl: server.baseUrl, apiKey: "key" });
+    await client.vms.files(vmId).write("large", kind === "a Blob" ? file : file.stream());
+    expect(peaks.length).toBeGreaterThan(3);
+    expect(Math.max(...peaks)).toBeLessThan(48 * mebibyte);
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
 });
 
 /** A server with one session and one VM, whose files are what `answer` says. */

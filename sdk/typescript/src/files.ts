@@ -7,9 +7,8 @@ import type { FileSource } from "./file-source.ts";
 import { parseJson } from "./json.ts";
 import { multipartBody } from "./multipart.ts";
 import type { CallOptions, Transport } from "./transport.ts";
-
-/** Whose files: a VM's, or those of the VM that a session has at the moment. */
-export type FilesOf = { readonly vmId: string } | { readonly sessionId: string };
+import { vmIdOf } from "./vm-of.ts";
+import type { VmOf } from "./vm-of.ts";
 
 /** Who a file belongs to: names or numbers of the VM. */
 export interface FileOwner {
@@ -45,9 +44,9 @@ const watchTimeoutMs = 24 * 3600 * 1000;
 /** The files of a VM. A relative path starts at the workdir. A file that does not exist throws `file_not_found`. */
 export class Files {
   readonly #transport: Transport;
-  readonly #of: FilesOf;
+  readonly #of: VmOf;
 
-  constructor(transport: Transport, of: FilesOf) {
+  constructor(transport: Transport, of: VmOf) {
     this.#transport = transport;
     this.#of = of;
   }
@@ -204,12 +203,7 @@ export class Files {
   }
 
   async #vm(options: CallOptions): Promise<{ readonly params: { readonly vm_id: string } }> {
-    if ("vmId" in this.#of) return { params: { vm_id: this.#of.vmId } };
-    const { sessionId } = this.#of;
-    const input = { params: { session_id: sessionId } };
-    const { vm_id: vmId } = await this.#transport.call(operations.getSession, input, options);
-    if (vmId !== null) return { params: { vm_id: vmId } };
-    throw new InstaVmError("vm_lost", `Session ${sessionId} has no VM at the moment, and so no files.`);
+    return { params: { vm_id: await vmIdOf(this.#transport, this.#of, options) } };
   }
 }
 

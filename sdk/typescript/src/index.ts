@@ -1,10 +1,14 @@
 export { InstaVmError } from "@instavm/contract";
-export type { ErrorCode, FieldError } from "@instavm/contract";
+export type { ErrorCode, FieldError, SignalName } from "@instavm/contract";
 export type * from "./answers.ts";
 export type { ApiKeys, CreateApiKeyOptions, ListApiKeysOptions } from "./api-keys.ts";
 export { InstaVm } from "./client.ts";
 export type { CreateSessionOptions, InstaVmOptions, ListSessionsOptions, Operations } from "./client.ts";
-export type { Commands } from "./commands.ts";
+export type { CommandInfo } from "./command-answers.ts";
+export type { Command, CommandStdin, ReadOutputOptions } from "./command-handle.ts";
+export type { CommandOutput } from "./command-output.ts";
+export type { Commands, StartCommandOptions } from "./commands.ts";
+export type { Context, ContextExecuteOptions, Contexts, CreateContextOptions } from "./contexts.ts";
 export { isInstaVmError, isNotFound, isRetryable } from "./errors.ts";
 export type { ExecuteEvent } from "./execute-events.ts";
 export type { ExecuteOptions } from "./execute-options.ts";

@@ -1,11 +1,12 @@
 import type { FileSource, RawBody } from "./file-source.ts";
+import { randomUuid } from "./random-uuid.ts";
 
 /**
  * The fields, then the file: the server reads them in this order. Not `FormData`, which makes CR LF of a line break in a field,
  * and a path may hold one.
  */
 export function multipartBody(fields: Readonly<Record<string, string>>, file: FileSource): RawBody {
-  const boundary = `instavm-${crypto.randomUUID()}`;
+  const boundary = `instavm-${randomUuid()}`;
   const parts = Object.entries(fields).map(
     ([name, value]) => `--${boundary}\r\nContent-Disposition: form-data; name="${name}"\r\n\r\n${value}\r\n`,
   );

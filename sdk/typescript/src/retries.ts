@@ -1,9 +1,14 @@
 import { InstaVmError } from "@instavm/contract";
+import { aftermathOf } from "./aftermath.ts";
 
 /** How often a call may be sent again, and what ends the waiting between. */
 export interface RetryOptions {
   /** Further tries after the first one. */
   readonly retries: number;
+  /** Done twice it does no more than once. Without this only a call that has left nothing behind is sent again. */
+  readonly isRepeatable: boolean;
+  /** As `performance.now()` counts. */
+  readonly deadlineAtMs: number;
   readonly signal: AbortSignal;
 }
 
@@ -13,24 +18,31 @@ const delayGrowth = 3;
 const longestDelayMs = 10_000;
 
 /**
- * Calls until it succeeds, fails for good or has no try left, and then throws its last error. Only for calls that change nothing.
- * The waits between grow and vary, so that many clients do not come back at once; the server's Retry-After is respected.
+ * Calls until it succeeds, fails for good or has no try left, and then throws its last error. The waits between grow and
+ * vary, so that many clients do not come back at once; the server's Retry-After is respected. A wait that would not end
+ * before the deadline is not begun.
  */
 export async function withRetries<Value>(call: () => Promise<Value>, options: RetryOptions): Promise<Value> {
   for (let tried = 0; ; tried += 1) {
     try {
       return await call();
     } catch (error) {
-      if (tried >= options.retries || !isPassing(error)) throw error;
-      const delayMs = error.retryAfterS === undefined ? ownDelayMs(tried) : error.retryAfterS * 1000;
-      if (delayMs > longestDelayMs || !(await pause(delayMs, options.signal))) throw error;
+      if (tried >= options.retries || !mayRepeat(error, options.isRepeatable)) throw error;
+      const delayMs = Math.max(retryAfterMs(error) ?? 0, ownDelayMs(tried));
+      const fits = delayMs <= longestDelayMs && performance.now() + delayMs < options.deadlineAtMs;
+      if (!fits || !(await pause(delayMs, options.signal))) throw error;
     }
   }
 }
 
-/** What the next try may find gone. A timeout or a cancel is the caller's own will. */
-function isPassing(error: unknown): error is InstaVmError {
-  return error instanceof InstaVmError && error.retryable && error.code !== "timeout" && error.code !== "cancelled";
+function mayRepeat(error: unknown, isRepeatable: boolean): boolean {
+  const aftermath = aftermathOf(error);
+  return aftermath === "nothing" || (isRepeatable && aftermath === "unknown");
+}
+
+function retryAfterMs(error: unknown): number | undefined {
+  if (!(error instanceof InstaVmError) || error.retryAfterS === undefined) return undefined;
+  return error.retryAfterS * 1000;
 }
 
 function ownDelayMs(tried: number): number {
@@ -38,15 +50,15 @@ function ownDelayMs(tried: number): number {
 }
 
 /** Resolves with false when the signal fired. */
-async function pause(delayMs: number, signal: AbortSignal): Promise<boolean> {
-  if (signal.aborted) return false;
+export async function pause(delayMs: number, signal: AbortSignal | undefined): Promise<boolean> {
+  if (signal?.aborted === true) return false;
   return await new Promise((resolve) => {
     const end = (): void => {
       clearTimeout(timer);
-      signal.removeEventListener("abort", end);
-      resolve(!signal.aborted);
+      signal?.removeEventListener("abort", end);
+      resolve(signal?.aborted !== true);
     };
     const timer = setTimeout(end, delayMs);
-    signal.addEventListener("abort", end);
+    signal?.addEventListener("abort", end);
   });
 }

@@ -1,7 +1,8 @@
 import type { ExecuteResult } from "./answers.ts";
 import { InstaVm } from "./client.ts";
 import type { CreateSessionOptions, InstaVmOptions } from "./client.ts";
-import { Commands } from "./commands.ts";
+import type { Commands } from "./commands.ts";
+import type { Contexts } from "./contexts.ts";
 import { isInstaVmError } from "./errors.ts";
 import type { ExecuteEvent } from "./execute-events.ts";
 import type { ExecuteOptions } from "./execute-options.ts";
@@ -19,13 +20,15 @@ export class Sandbox implements AsyncDisposable {
   readonly sessionId: string;
   readonly files: Files;
   readonly commands: Commands;
+  readonly contexts: Contexts;
   /** The client that it was made with. */
   readonly client: InstaVm;
 
   private constructor(client: InstaVm, sessionId: string) {
     this.sessionId = sessionId;
     this.files = client.files(sessionId);
-    this.commands = new Commands(client, sessionId);
+    this.commands = client.commands(sessionId);
+    this.contexts = client.contexts(sessionId);
     this.client = client;
   }
 

@@ -6,6 +6,7 @@ import { failureOfAnswer, failureOfConnection, failureOfDeadline, failureOfShape
 import type { Asked } from "./failure.ts";
 import type { RawBody } from "./file-source.ts";
 import { parseJson } from "./json.ts";
+import { randomUuid } from "./random-uuid.ts";
 import { withRetries } from "./retries.ts";
 import { chunksOf, serverEvents } from "./server-events.ts";
 import type { ServerEvent } from "./server-events.ts";
@@ -25,7 +26,10 @@ export interface TransportOptions {
   readonly apiKey: string;
   /** In place of the global `fetch`. */
   readonly fetch: typeof fetch;
-  /** How often a call that only reads is sent again after a failure that may pass; by default 2. */
+  /**
+   * How often a call is sent again after a failure that may pass, by default 2: one that reads, deletes or creates, or that
+   * the server has not seen or not begun.
+   */
   readonly retries: number;
 }
 
@@ -45,6 +49,8 @@ interface Outgoing {
   readonly body: RequestInit["body"] | undefined;
   readonly contentType: string | undefined;
   readonly range?: string | undefined;
+  /** By this the server knows a request that it has done already. */
+  readonly idempotencyKey?: string | undefined;
 }
 
 const defaultBaseUrl = "http://127.0.0.1:8222";
@@ -67,14 +73,15 @@ export class Transport {
     this.#retries = options.retries ?? defaultRetries;
   }
 
-  /** Does one operation. One that only reads is tried again after a failure that may pass. */
+  /** Does one operation. It is sent again, where that is safe, after a failure that may pass. */
   async call<Called extends Operation>(
     operation: Called,
     input: OperationInput<Called>,
     options: CallOptions,
   ): Promise<z.output<Called["answer"]>> {
     const outgoing = toOutgoing(operation, input);
-    const text = await this.#text(outgoing, options, operation.method === "GET" ? this.#retries : 0);
+    const wait = new Wait(options, this.#asked(outgoing, options));
+    const text = await this.#tried(outgoing, wait, async (response) => await response.text());
     const answer = readAnswer<Called["answer"]>(operation.answer, text);
     if (answer.success) return answer.data;
     throw failureOfShape(this.#asked(outgoing, options), answer.error);
@@ -89,8 +96,8 @@ export class Transport {
     const outgoing = { ...toOutgoing(operation, input), accept: eventStream };
     const asked = this.#asked(outgoing, options);
     const wait = new Wait(options, asked);
-    const response = await wait.until(async (signal) => await this.#send(outgoing, signal));
-    yield* wait.during(serverEvents(await eventBytes(response, asked)));
+    const bytes = await this.#tried(outgoing, wait, async (response) => await eventBytes(response, asked));
+    yield* wait.during(serverEvents(bytes));
   }
 
   /** The same, for an operation that answers with bytes, read as they come. Deadline and signal hold until the last. */
@@ -101,19 +108,20 @@ export class Transport {
   ): AsyncGenerator<Uint8Array, void, undefined> {
     const outgoing = { ...toOutgoing(operation, input), accept: "*/*", range: input.range };
     const wait = new Wait(options, this.#asked(outgoing, options));
-    const open = async (): Promise<Response> => await wait.until(async (signal) => await this.#send(outgoing, signal));
-    const response = await wait.until(
-      async () => await withRetries(open, { retries: this.#retries, signal: wait.signal }),
-    );
-    if (response.body === null) return;
-    yield* wait.during(chunksOf(response.body));
+    const body = await this.#tried(outgoing, wait, async (response) => response.body);
+    if (body === null) return;
+    yield* wait.during(chunksOf(body));
   }
 
-  async #text(outgoing: Outgoing, options: CallOptions, retries: number): Promise<string> {
-    const wait = new Wait(options, this.#asked(outgoing, options));
-    const once = async (): Promise<string> =>
-      await wait.until(async (signal) => await (await this.#send(outgoing, signal)).text());
-    return await wait.until(async () => await withRetries(once, { retries, signal: wait.signal }));
+  /** What `read` makes of the answer of the first try that succeeds. */
+  async #tried<Value>(outgoing: Outgoing, wait: Wait, read: (response: Response) => Promise<Value>): Promise<Value> {
+    const once = async (): Promise<Value> =>
+      await wait.until(async (signal) => await read(await this.#send(outgoing, signal)));
+    const { signal, deadlineAtMs } = wait;
+    // A stream is at its end when the first try has failed.
+    const retries = outgoing.body instanceof ReadableStream ? 0 : this.#retries;
+    const isRepeatable = ["GET", "DELETE"].includes(outgoing.method) || outgoing.idempotencyKey !== undefined;
+    return await wait.until(async () => await withRetries(once, { retries, isRepeatable, signal, deadlineAtMs }));
   }
 
   async #send(outgoing: Outgoing, signal: AbortSignal): Promise<Response> {
@@ -123,12 +131,11 @@ export class Transport {
         accept: outgoing.accept,
         ...(this.#apiKey === undefined ? {} : { "x-api-key": this.#apiKey }),
         ...(outgoing.range === undefined ? {} : { range: outgoing.range }),
+        ...(outgoing.idempotencyKey === undefined ? {} : { "idempotency-key": outgoing.idempotencyKey }),
         ...(outgoing.contentType === undefined ? {} : { "content-type": outgoing.contentType }),
       },
       signal,
-      ...(outgoing.body === undefined ? {} : { body: outgoing.body }),
-      // What fetch wants to hear of a body that is a stream.
-      ...(outgoing.body instanceof ReadableStream ? { duplex: "half" } : {}),
+      ...bodyInit(outgoing.body),
     });
     if (!response.ok) throw failureOfAnswer(response, await response.text());
     return response;
@@ -143,13 +150,16 @@ export class Transport {
 /** One call's deadline and its caller's signal. */
 class Wait {
   readonly signal: AbortSignal;
+  /** As `performance.now()` counts. */
+  readonly deadlineAtMs: number;
   readonly #asked: Asked;
   readonly #deadline: AbortSignal;
   readonly #caller: AbortSignal | undefined;
 
   constructor(options: CallOptions, asked: Asked) {
     this.#asked = asked;
-    this.#deadline = AbortSignal.timeout(asked.timeoutMs);
+    this.deadlineAtMs = performance.now() + asked.timeoutMs;
+    this.#deadline = AbortSignal.timeout(Math.ceil(asked.timeoutMs));
     this.#caller = options.signal;
     this.signal = options.signal === undefined ? this.#deadline : AbortSignal.any([options.signal, this.#deadline]);
   }
@@ -179,6 +189,14 @@ class Wait {
   }
 }
 
+/** What fetch wants to hear of a body. */
+function bodyInit(body: RequestInit["body"] | undefined): RequestInit & { readonly duplex?: "half" } {
+  if (body === undefined) return {};
+  if (typeof body === "string") return { body };
+  // Without the last two fetch keeps a copy of all that it has sent, for a redirect: a large file would fill the memory.
+  return { body, duplex: "half", redirect: "error", window: null };
+}
+
 function readAnswer<Answer extends z.ZodType>(schema: Answer, text: string): z.ZodSafeParseResult<z.output<Answer>> {
   return schema.safeParse(parseJson(text));
 }
@@ -198,6 +216,7 @@ function toOutgoing(operation: Operation, input: OperationInput<Operation>): Out
     method: operation.method,
     path: query.size === 0 ? path : `${path}?${query.toString()}`,
     accept: "application/json",
+    ...(operation.hasIdempotencyKey === true ? { idempotencyKey: randomUuid() } : {}),
     ...(input.raw ?? bodyOf(operation, input.body)),
   };
 }

@@ -7,7 +7,7 @@ import { numberBetween, withExamples, withServerOptions } from "../command-optio
 import type { ServerOptions } from "../settings.ts";
 
 interface RunFlags extends ServerOptions {
-  readonly language?: "python" | "bash";
+  readonly language?: "python" | "javascript" | "bash";
   readonly session?: string;
   readonly timeout?: number;
   readonly json?: boolean;
@@ -21,6 +21,8 @@ interface ExecuteFlags extends RunFlags {
 interface ExecFlags extends RunFlags {
   readonly cmd?: string;
   readonly async?: boolean;
+  readonly detach?: boolean;
+  readonly tag?: string;
 }
 
 interface ResultFlags extends ServerOptions {
@@ -32,7 +34,7 @@ interface ResultFlags extends ServerOptions {
 export function addExecute(context: CommandContext): void {
   const { program, signal, finish } = context;
   const execute = withRunOptions(program.command("execute"))
-    .description("run Python or Bash in a microVM; its output, its exit code")
+    .description("run Python, JavaScript or Bash in a microVM; its output, its exit code")
     .argument("[-]", "read the code from standard input")
     .option("-c, --code <code>", "the code itself")
     .option("-f, --file <path>", "a file with the code")
@@ -55,13 +57,26 @@ export function addExecute(context: CommandContext): void {
 
 function addExec({ program, signal, finish }: CommandContext): void {
   const exec = withRunOptions(program.command("exec"))
-    .description("run Python or Bash in a microVM and show its output as it comes; its exit code")
+    .description("run Python, JavaScript or Bash in a microVM and show its output as it comes; its exit code")
     .argument("[file]", "a file with the code, - for standard input")
     .option("-c, --cmd <code>", "the code itself")
-    .option("--async", "do not wait for its end; print the id of a task")
+    .option("--async", "do not wait for its end; print the id of a task, whose output comes with its end")
+    .addOption(
+      new Option(
+        "-d, --detach",
+        "leave it running as a program of its own, Bash unless the language or the file's name says otherwise; print its id",
+      ).conflicts("async"),
+    )
+    .option("--tag <text>", "with --detach: text to find it by")
     .action(async (file: string | undefined, flags: ExecFlags, command: Command) => {
       const source = { code: flags.cmd, file: file === "-" ? undefined : file, stdin: file === "-" };
       expectOneSource(command, source, "a file, --cmd and -");
+      if (flags.detach === true) {
+        const { execDetached } = await import("../background-commands.ts");
+        await execDetached({ ...flags, source }, signal);
+        return;
+      }
+      if (flags.tag !== undefined) command.error("error: --tag needs --detach");
       const { execAsync, execCommand } = await import("../exec-command.ts");
       if (flags.async === true) await execAsync({ ...flags, source }, signal);
       else finish(await execCommand({ ...flags, source }, signal));
@@ -71,6 +86,7 @@ function addExec({ program, signal, finish }: CommandContext): void {
     "instavm exec train.py --timeout 600",
     "TASK=$(instavm exec --async train.py)",
     'instavm exec result "$TASK"',
+    'instavm exec --detach --tag web --cmd "python3 -m http.server 8000"',
   ]);
   addExecResult(exec, { signal, finish });
 }
@@ -92,6 +108,7 @@ function withRunOptions(command: Command): Command {
     .addOption(
       new Option("-l, --language <language>", "by default Python when the code compiles, else Bash").choices([
         "python",
+        "javascript",
         "bash",
       ]),
     )

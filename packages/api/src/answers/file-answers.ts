@@ -1,9 +1,6 @@
 import type { FileChange, FileEntryAnswer } from "@instavm/contract";
-import { formatTime } from "@instavm/contract";
 import type { FileEntry, FileEvent } from "@instavm/core";
-
-/** The last second that `formatTime` can write with four digits for the year. */
-const lastTimeMs = Date.UTC(9999, 11, 31, 23, 59, 59);
+import { formatGuestTime } from "./guest-time.ts";
 
 /** One file as the API shows it. */
 export function fileAnswer(entry: FileEntry): FileEntryAnswer {
@@ -17,8 +14,7 @@ export function fileAnswer(entry: FileEntry): FileEntryAnswer {
     gid: entry.gid,
     user: entry.user ?? null,
     group: entry.group ?? null,
-    // The VM can set any time.
-    modified_at: formatTime(Math.min(Math.max(entry.modifiedMs, 0), lastTimeMs)),
+    modified_at: formatGuestTime(entry.modifiedMs),
     link_target: entry.linkTarget ?? null,
   };
 }

@@ -8,10 +8,20 @@ import { invalid } from "./validate.ts";
 /** The only part that is a file. */
 const filePart = "file";
 const fieldLimit = 16;
+/** Of a file that comes before the fields, so much is kept until these have come. */
+const heldBytes = 1024 * 1024;
+
+/** What an upload consists of. */
+export interface MultipartForm {
+  /** Fields without which nobody knows where the file goes. */
+  readonly fields: readonly string[];
+  /** Of the file. */
+  readonly limitBytes: number;
+}
 
 /** A multipart body whose file has begun. */
 export interface MultipartUpload {
-  /** Those that came before the file. */
+  /** Those that came before the file; all when some that are needed came behind it. */
   readonly fields: Readonly<Record<string, string>>;
   /** Ends when the whole body has come and is well-formed; fails otherwise. Read it once, to its end. */
   readonly content: AsyncIterable<Uint8Array>;
@@ -23,7 +33,7 @@ export interface MultipartUpload {
  */
 export class MultipartReader implements Disposable {
   readonly #request: IncomingMessage;
-  readonly #limitBytes: number;
+  readonly #form: MultipartForm;
   readonly #fields = new Map<string, string>();
   readonly #begun = Promise.withResolvers<MultipartUpload>();
   readonly #finished = Promise.withResolvers<void>();
@@ -31,9 +41,9 @@ export class MultipartReader implements Disposable {
   #file: BusboyFileStream | undefined;
   #isOver = false;
 
-  constructor(request: IncomingMessage, limitBytes: number) {
+  constructor(request: IncomingMessage, form: MultipartForm) {
     this.#request = request;
-    this.#limitBytes = limitBytes;
+    this.#form = form;
     // Each is awaited only if it comes to that.
     this.#begun.promise.catch(() => {});
     this.#finished.promise.catch(() => {});
@@ -81,7 +91,7 @@ export class MultipartReader implements Disposable {
           fieldNameSize: 100,
           headerPairs: 50,
           headerSize: 16 * 1024,
-          fileSize: this.#limitBytes,
+          fileSize: this.#form.limitBytes,
         },
       });
     } catch (cause) {
@@ -106,7 +116,28 @@ export class MultipartReader implements Disposable {
       this.#fail(wrongPart(name.slice(0, 100), `expected no file but the part ${filePart}`));
       return;
     }
-    this.#begun.resolve({ fields: Object.fromEntries(this.#fields), content: this.#contentOf(file) });
+    if (this.#form.fields.every((field) => this.#fields.has(field))) this.#begin(this.#contentOf(file));
+    else void this.#hold(file);
+  }
+
+  #begin(content: AsyncIterable<Uint8Array>): void {
+    this.#begun.resolve({ fields: Object.fromEntries(this.#fields), content });
+  }
+
+  /** Takes the file in until the fields behind it have come. */
+  async #hold(file: BusboyFileStream): Promise<void> {
+    const held: Uint8Array[] = [];
+    let bytes = 0;
+    try {
+      for await (const piece of this.#contentOf(file)) {
+        bytes += piece.length;
+        if (bytes > heldBytes) return this.#fail(cameTooEarly(this.#form.fields));
+        held.push(piece);
+      }
+      return this.#begin(inTurn(held));
+    } catch (error) {
+      return this.#begun.reject(error);
+    }
   }
 
   #onFinish(): void {
@@ -116,7 +147,7 @@ export class MultipartReader implements Disposable {
   }
 
   async *#contentOf(file: BusboyFileStream): AsyncGenerator<Uint8Array, void, undefined> {
-    file.once("limit", () => this.#fail(tooLarge("The file", Number.NaN, this.#limitBytes)));
+    file.once("limit", () => this.#fail(tooLarge("The file", Number.NaN, this.#form.limitBytes)));
     try {
       for await (const piece of file) {
         if (!(piece instanceof Uint8Array)) throw broken("a piece that is no bytes");
@@ -144,6 +175,15 @@ export class MultipartReader implements Disposable {
 
 function wrongPart(name: string, msg: string): InstaVmError {
   return invalid([{ loc: ["body", name], msg, type: "invalid_part" }]);
+}
+
+function cameTooEarly(fields: readonly string[]): InstaVmError {
+  const msg = `expected behind the fields ${fields.join(" and ")}, because it has more than ${heldBytes} bytes`;
+  return wrongPart(filePart, msg);
+}
+
+async function* inTurn(pieces: readonly Uint8Array[]): AsyncGenerator<Uint8Array, void, undefined> {
+  yield* pieces;
 }
 
 function broken(cause: unknown): InstaVmError {

@@ -1,7 +1,7 @@
 import { Readable } from "node:stream";
 import { InstaVmError } from "@instavm/contract";
 import type { Operation } from "@instavm/contract";
-import type { Caller } from "@instavm/core";
+import type { Caller, IdempotentCalls } from "@instavm/core";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { z } from "zod";
 import { callerOf, keyOf, missingKey } from "../auth/authenticator.ts";
@@ -9,6 +9,7 @@ import type { Authenticator } from "../auth/authenticator.ts";
 import type { RequestMetrics } from "../metrics.ts";
 import { acceptBodies } from "./body-types.ts";
 import type { CallsInFlight } from "./calls-in-flight.ts";
+import { answerOnce, idempotencyKeyOf, JsonText } from "./idempotent-answer.ts";
 import { validate } from "./validate.ts";
 
 type Schema = z.ZodType;
@@ -57,6 +58,7 @@ type AnswerOf<Answer extends Schema> = z.input<Answer> | Readable | typeof answe
 export interface RouteContext {
   readonly authenticator: Authenticator;
   readonly inFlight: CallsInFlight;
+  readonly idempotentCalls: IdempotentCalls;
   readonly metrics: RequestMetrics;
 }
 
@@ -85,9 +87,13 @@ export function keyRoute<P extends Schema, Q extends Schema, B extends Schema, A
   operation: Operation<P, Q, B, A>,
   handler: (call: KeyCall<P, Q, B>) => Promise<AnswerOf<A>>,
 ): Route {
-  return admittedRoute(operation, async ({ caller, signal, exchange }) =>
-    handler({ ...readCall(operation, exchange, signal), caller }),
-  );
+  return admittedRoute(operation, async ({ caller, signal, exchange, context }) => {
+    const call = { ...readCall(operation, exchange, signal), caller };
+    const idempotencyKey = operation.hasIdempotencyKey ? idempotencyKeyOf(exchange.request) : undefined;
+    if (idempotencyKey === undefined) return handler(call);
+    const named = { operation, idempotencyKey, ...call };
+    return answerOnce(context.idempotentCalls, named, async (joined) => handler({ ...call, signal: joined }));
+  });
 }
 
 /** An operation that needs a key and reads its body itself, while it comes. */
@@ -101,6 +107,7 @@ export function streamRoute<P extends Schema, Q extends Schema, A extends Schema
 }
 
 interface AdmittedCall {
+  readonly context: RouteContext;
   readonly caller: Caller;
   readonly signal: AbortSignal;
   readonly exchange: Exchange;
@@ -120,7 +127,7 @@ function admittedRoute(operation: Operation, answer: (call: AdmittedCall) => Pro
         answer: async (exchange, signal) => {
           const { request } = exchange;
           const caller = callers.get(request) ?? (await callerOfBody(request, context.authenticator));
-          return answer({ caller, signal, exchange });
+          return answer({ caller, signal, exchange, context });
         },
       });
     },
@@ -164,6 +171,7 @@ function addRoutes(app: FastifyInstance, { operation, context, admit, answer }: 
 async function sendAnswer(reply: FastifyReply, answer: unknown): Promise<FastifyReply> {
   if (answer === answered) return reply;
   reply.header("content-type", "application/json; charset=utf-8");
+  if (answer instanceof JsonText) return reply.send(answer.text);
   return reply.send(answer instanceof Readable ? answer : JSON.stringify(answer));
 }
 

@@ -3,7 +3,7 @@ import type { FieldError } from "@instavm/contract";
 import { z } from "zod";
 
 /** Where a value came from, as `loc` names it. */
-export type Place = "body" | "query";
+export type Place = "body" | "query" | "header";
 
 /** Parses one part of a request; throws `invalid` that names the fields. */
 export function validate<Schema extends z.ZodType>(schema: Schema, value: unknown, place: Place): z.output<Schema> {

@@ -29,6 +29,7 @@ export function executeRoute({ sessions, executions, heartbeatMs }: ExecuteParts
       sessionId: body.session_id,
       code: body.command,
       language: body.language ?? undefined,
+      contextId: body.context_id ?? undefined,
       limitMs,
     };
     if (wantsEvents(exchange.request)) {

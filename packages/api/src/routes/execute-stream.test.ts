@@ -3,17 +3,14 @@ import type { Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { executeStreamEventSchemas, InstaVmError } from "@instavm/contract";
 import { describe, expect, it } from "vitest";
+import { eventsOf } from "../testing/events.ts";
+import type { SeenEvent } from "../testing/events.ts";
 import { text } from "../testing/memory-sessions.ts";
 import { startApi } from "../testing/throwaway-api.ts";
 import type { ThrowawayApi } from "../testing/throwaway-api.ts";
 
 const sessionId = "0b5c6a0e-3f63-4d9b-8c43-0c7a3f5e2a11";
 const mib = 1024 * 1024;
-
-interface SeenEvent {
-  readonly event: string;
-  readonly data: unknown;
-}
 
 const request = { command: "1", session_id: sessionId };
 const acceptEvents = { accept: "text/event-stream" };
@@ -22,16 +19,6 @@ async function streamed(server: ThrowawayApi): Promise<readonly SeenEvent[]> {
   const answer = await server.post("/execute", request, acceptEvents);
   expect(answer.headers.get("content-type")).toBe("text/event-stream; charset=utf-8");
   return eventsOf(await answer.text());
-}
-
-function eventsOf(body: string): readonly SeenEvent[] {
-  return body
-    .split("\n\n")
-    .filter((block) => block.startsWith("event: "))
-    .map((block) => {
-      const [, event = "", data = ""] = /^event: (\w+)\ndata: (.*)$/.exec(block) ?? [];
-      return { event, data: JSON.parse(data) };
-    });
 }
 
 describe("POST /execute with events", () => {

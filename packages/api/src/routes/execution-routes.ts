@@ -11,9 +11,9 @@ export function executionRoutes(executions: Executions): readonly Route[] {
     keyRoute(operations.executeAsync, async ({ caller, body }) => {
       const commandBytes = Buffer.byteLength(body.command);
       if (commandBytes > commandLimitBytes) throw tooLarge("The command", commandBytes, commandLimitBytes);
-      const { session_id: sessionId, command: code, language, timeout } = body;
-      const request = { sessionId, code, language: language ?? undefined, limitMs: timeout * 1000 };
-      return executionAnswer(await executions.start(caller, request));
+      const { session_id: sessionId, command: code, timeout } = body;
+      const where = { language: body.language ?? undefined, contextId: body.context_id ?? undefined };
+      return executionAnswer(await executions.start(caller, { sessionId, code, ...where, limitMs: timeout * 1000 }));
     }),
     keyRoute(operations.getExecution, async ({ caller, params }) =>
       executionAnswer(await executions.get(caller, params.task_id)),

@@ -108,3 +108,17 @@ describe("an API key", () => {
     expect((await server.call("GET", "/v1/vms", { key })).body).toEqual([own.body]);
   });
 });
+
+describe("SSH keys", () => {
+  it("are none, and cannot be added", async () => {
+    await using server = await startWorldApi();
+    for (const path of ["/v1/ssh-keys", "/v1/ssh-keys/"]) {
+      expect(await server.call("GET", path)).toEqual({ status: 200, body: { keys: [] } });
+      expect(await server.call("POST", path, { body: { public_key: "ssh-ed25519 AAAA" } })).toMatchObject({
+        status: 501,
+        body: { code: "not_implemented" },
+      });
+    }
+    expect((await server.call("GET", "/v1/ssh-keys", { key: "wrong" })).status).toBe(401);
+  });
+});

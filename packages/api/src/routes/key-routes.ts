@@ -30,6 +30,8 @@ export function keyRoutes(keys: Keys, authenticator: Pick<Authenticator, "forget
       authenticator.forget(revoked.keyId);
       return revokedAnswer(revoked);
     }),
+    // None can be added: POST and DELETE are answered with 501.
+    keyRoute(operations.listSshKeys, async () => ({ keys: [] })),
     keyRoute(operations.getCurrentUser, async ({ caller }) => currentUserAnswer(await keys.get(caller, caller.keyId))),
   ];
 }

@@ -84,7 +84,7 @@ const later: readonly LaterGroup[] = [
     access: "open",
     paths: ["GET /v1/sessions/:sid/pty/:pty/connect", "GET /v1/vms/:vm/pty/:pty/connect"],
   },
-  { lacks: "SSH gateway", access: "key", paths: ["GET POST /v1/ssh-keys", "DELETE /v1/ssh-keys/:id"] },
+  { lacks: "SSH gateway", access: "key", paths: ["POST /v1/ssh-keys", "DELETE /v1/ssh-keys/:id"] },
   {
     lacks: "vaults",
     access: "key",

@@ -26,6 +26,14 @@ function formOf({ fields = {}, file, fileName = "../local/path.bin", part = "fil
   return form;
 }
 
+function fileFirst(bytes: number): FormData {
+  const form = new FormData();
+  form.append("file", new Blob([new Uint8Array(bytes)]), "f");
+  form.append("remote_path", "a.bin");
+  form.append("session_id", sessionId);
+  return form;
+}
+
 async function upload(server: ThrowawayApi, form: Form): Promise<Response> {
   return server.get("/upload", { method: "POST", body: formOf(form) });
 }
@@ -85,14 +93,24 @@ describe("POST /upload", () => {
     expect(server.files.contents.size).toBe(0);
   });
 
-  it("refuses fields that come behind the file", async () => {
+  it("takes a small file that comes before the fields", async () => {
     await using server = await startApi();
-    const body = new FormData();
-    body.append("file", new Blob(["x"]), "f");
-    body.append("remote_path", "a");
-    body.append("session_id", sessionId);
-    const answer = await failure(await server.get("/upload", { method: "POST", body }));
-    expect(answer).toMatchObject({
+    const answer = await server.get("/upload", { method: "POST", body: fileFirst(1024 * 1024) });
+    expect(answer.status).toBe(200);
+    expect(uploadResponseSchema.parse(await answer.json())).toMatchObject({ path: "/root/a.bin", size: 1024 * 1024 });
+  });
+
+  it("refuses a larger one, and one whose fields never come", async () => {
+    await using server = await startApi();
+    const large = await failure(await server.get("/upload", { method: "POST", body: fileFirst(8 * 1024 * 1024) }));
+    expect(large).toMatchObject({
+      status: 422,
+      detail: expect.stringContaining("expected behind the fields session_id and remote_path"),
+      errors: [{ loc: ["body", "file"] }],
+    });
+    const lonely = new FormData();
+    lonely.append("file", new Blob(["x"]), "f");
+    expect(await failure(await server.get("/upload", { method: "POST", body: lonely }))).toMatchObject({
       status: 422,
       errors: [{ loc: ["body", "session_id"] }, { loc: ["body", "remote_path"] }],
     });

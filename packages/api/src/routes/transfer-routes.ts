@@ -14,7 +14,10 @@ export function transferRoutes(files: Files): readonly Route[] {
   return [
     streamRoute(operations.upload, async ({ caller, request, signal }) => {
       refuseLongBody(Number(request.headers["content-length"]), operations.upload.bodyLimitBytes);
-      using reader = new MultipartReader(request.raw, fileLimitBytes);
+      using reader = new MultipartReader(request.raw, {
+        fields: ["session_id", "remote_path"],
+        limitBytes: fileLimitBytes,
+      });
       const { fields, content } = await reader.begin();
       const { session_id: sessionId, remote_path: path } = validate(uploadFieldsSchema, fields, "body");
       const upload = { vm: { sessionId }, path, content, limitBytes: fileLimitBytes };

@@ -1,6 +1,7 @@
 import { connect } from "node:net";
+import { createIdempotentCalls } from "@instavm/core";
 import type { HostStatus, Log } from "@instavm/core";
-import { FakeWorld } from "@instavm/testkit";
+import { FakeWorld, Faults, openMemoryRecords } from "@instavm/testkit";
 import { createApi } from "../api.ts";
 import type { Api, ApiParts } from "../api.ts";
 import { MemoryExecutions } from "./memory-executions.ts";
@@ -52,12 +53,20 @@ export async function startApi(changes: Partial<ApiParts> = {}, port = 0): Promi
   const keys = new MemoryKeys();
   const logged: LoggedEvent[] = [];
   const world = new FakeWorld();
+  const { vms, contexts, commands } = world.server().platform;
   const api = createApi({
     sessions,
     executions,
     files,
-    vms: world.server().platform.vms,
+    vms,
+    contexts,
+    commands,
     keys: keys.keys,
+    idempotentCalls: createIdempotentCalls({
+      records: openMemoryRecords(world.tables, new Faults()).answers,
+      clock: { nowMs: () => Date.now() },
+      log: logTo(logged),
+    }),
     host: { version: "0.0.0-test", status: () => hostStatus },
     clock: { nowMs: () => Date.now(), monotonicMs: () => performance.now() },
     log: logTo(logged),

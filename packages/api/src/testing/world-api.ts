@@ -27,8 +27,8 @@ interface Answer {
 export async function startWorldApi(): Promise<WorldApi> {
   const world = new FakeWorld();
   const server = await world.startedServer();
-  const { sessions, vms } = server.platform;
-  const api = await startApi({ sessions, vms, clock: world.clock });
+  const { sessions, vms, executions, contexts, commands } = server.platform;
+  const api = await startApi({ sessions, vms, executions, contexts, commands, clock: world.clock });
   return {
     world,
     server,

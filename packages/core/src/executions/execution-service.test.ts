@@ -94,6 +94,22 @@ describe("code in the background", () => {
     expect(textOf(lost.stdout)).toBe("one\n");
   });
 
+  test.each([-3_600_000, 3_600_000])(
+    "lasts as long as it lasts when the wall clock is set by %i ms",
+    async (stepMs) => {
+      await using world = new FakeWorld();
+      const background = await Background.open(world);
+      const started = await background.start("print(one)\nsleep(5000)\ncrash()");
+      await until(
+        () => background.get(started),
+        ({ stdout }) => stdout.length > 0,
+      );
+      world.clock.stepWallClock(stepMs);
+      await world.clock.advance(5000);
+      expect(await background.ended(started)).toMatchObject({ status: "lost", wallMs: 5000 });
+    },
+  );
+
   test("has failed when its session is killed, or no VM can be had", async () => {
     await using world = new FakeWorld();
     const background = await Background.open(world);

@@ -31,6 +31,8 @@ export interface ExecutionServiceParts {
 interface Running {
   record: ExecutionRecord;
   readonly output: CollectedOutput;
+  /** Monotonic: the wall clock may be set meanwhile. */
+  readonly startedMs: number;
 }
 
 const dayMs = 86_400_000;
@@ -72,7 +74,11 @@ export class ExecutionService implements Executions {
       executionId: executionIdSchema.parse(chance.uuid()),
       createdAtMs: clock.nowMs(),
     });
-    const running: Running = { record, output: new CollectedOutput(executionLimits.keptOutputBytes) };
+    const running: Running = {
+      record,
+      output: new CollectedOutput(executionLimits.keptOutputBytes),
+      startedMs: clock.monotonicMs(),
+    };
     this.#running.set(record.executionId, running);
     try {
       await records.executions.insert(record);
@@ -139,7 +145,7 @@ export class ExecutionService implements Executions {
       await this.#finish(running, completed(ended, output.isCut), { stdout: output.stdout(), stderr });
     } catch (error) {
       const end = howItEnded(error, this.#parts.closing.aborted);
-      const wallMs = this.#parts.clock.nowMs() - running.record.createdAtMs;
+      const wallMs = this.#parts.clock.monotonicMs() - running.startedMs;
       await this.#finish(running, { ...end, wallMs, truncated: output.isCut }, printed(output));
     }
   }

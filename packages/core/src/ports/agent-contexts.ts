@@ -13,13 +13,19 @@ export interface GuestContext {
   readonly isBusy: boolean;
 }
 
-/** The contexts of the VM behind one session. Every method but the first two throws `not_found` for an id that is none. */
+/** A context to make. */
+export interface CreateContextRequest {
+  readonly language: Language;
+  /** Absolute, a directory; undefined = the image's workdir. Another one is `invalid`. */
+  readonly cwd?: string;
+  /** Of its interpreter, on top of the VM's. */
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+/** The contexts of the VM behind one session. Every method but the first two throws `context_not_found` for an id that is none. */
 export interface AgentContexts {
-  /**
-   * Makes one; its interpreter starts at once. `cwd`: absolute, a directory; undefined = the image's workdir. Throws
-   * `invalid` for another one, `limit_exceeded` beyond 32 contexts.
-   */
-  create(request: { readonly language: Language; readonly cwd?: string }, waiting?: Waiting): Promise<GuestContext>;
+  /** Makes one; its interpreter starts at once. Throws `limit_exceeded` beyond 32 contexts. */
+  create(request: CreateContextRequest, waiting?: Waiting): Promise<GuestContext>;
   list(waiting?: Waiting): Promise<readonly GuestContext[]>;
   /** Ends its interpreter and the cell that runs in it; the next cell gets a new one. */
   restart(contextId: string, waiting?: Waiting): Promise<GuestContext>;

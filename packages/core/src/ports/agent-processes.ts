@@ -58,7 +58,7 @@ export interface AttachOptions extends Waiting {
 
 /**
  * Processes that outlive calls. The agent keeps the last 1 MiB of output of each (less when many share its memory) and
- * remembers the last ones that ended; an id that it does not know is `not_found`. A process is never stopped for a slow reader.
+ * remembers the last ones that ended; an id that it does not know is `command_not_found`. A process is never stopped for a slow reader.
  */
 export interface AgentProcesses {
   /** Resolves when it runs. */
@@ -76,4 +76,6 @@ export interface AgentProcesses {
   signal(processId: number, signal: number, waiting?: Waiting): Promise<GuestProcess>;
   /** Resolves when it has ended. */
   wait(processId: number, waiting?: Waiting): Promise<GuestProcess>;
+  /** Forgets it and its output. One that runs is ended first, with all that it has started. Resolves with how it ended. */
+  forget(processId: number, waiting?: Waiting): Promise<GuestProcess>;
 }

@@ -1,5 +1,6 @@
 import type { KeyId, SessionId, Shape, VmId } from "@instavm/contract";
 import type { VmStatus } from "../vm/vm-status.ts";
+import type { AnswerRecords } from "./answer-records.ts";
 import type { ExecutionRecords } from "./execution-records.ts";
 
 /** How a VM came to run. */
@@ -135,6 +136,7 @@ export interface KeyRecords {
 
 /** All records of one database. */
 export interface Records {
+  readonly answers: AnswerRecords;
   readonly executions: ExecutionRecords;
   readonly sessions: SessionRecords;
   readonly vms: VmRecords;

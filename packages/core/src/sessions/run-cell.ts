@@ -39,7 +39,7 @@ export interface CellBounds {
  */
 export async function runCell(session: AgentSession, cell: Cell, bounds: CellBounds): Promise<CellOutcome> {
   const { clock, signal, graceMs } = bounds;
-  const { code, limitMs, language = "detect" } = cell.request;
+  const { code, limitMs, contextId, language = "detect" } = cell.request;
   const { outputLimitBytes } = cell;
   const gate = new OutputGate(cell.take);
   const cancel = new AbortController();
@@ -52,7 +52,8 @@ export async function runCell(session: AgentSession, cell: Cell, bounds: CellBou
       timeoutMs: limitMs + graceMs + 2 * lastResortMs,
     };
     const limits = { limitMs, ...(outputLimitBytes === undefined ? {} : { outputLimitBytes }) };
-    const call = session.runCode({ code, language, ...limits }, waiting);
+    const where = contextId === undefined ? {} : { contextId };
+    const call = session.runCode({ code, language, ...where, ...limits }, waiting);
     const reading = readCall(call, (event) => gate.pass(event));
     const ended = await endOf({ reading, gate }, limitMs, bounds);
     hasEnded = ended !== undefined && ended !== "silent";

@@ -36,8 +36,10 @@ export interface CreateRequest {
 export interface ExecuteRequest {
   readonly sessionId: SessionId;
   readonly code: string;
-  /** Undefined = the guest decides by looking at the code. */
-  readonly language: "python" | "bash" | undefined;
+  /** Undefined = that of the context, or the guest decides by looking at the code. */
+  readonly language: Language | undefined;
+  /** Where it runs; undefined = the language's default context; of Bash, a fresh shell. */
+  readonly contextId?: string | undefined;
   /** How long the code may run, in ms; a VM that must be started first takes its time from it. */
   readonly limitMs: number;
 }
@@ -93,7 +95,7 @@ export interface Sessions {
   /** Ends the session and its VM. Throws `forbidden` for those of others, `session_not_found` when it is unknown or has ended. */
   kill(caller: Caller, sessionId: SessionId, waiting?: Waiting): Promise<SessionView>;
   /**
-   * Runs code. A session whose VM is dead gets a fresh one, which `start` and `readyMs` say; the time that takes
+   * Runs code. Throws `context_not_found` for a context that the VM does not have. A session whose VM is dead gets a fresh one, which `start` and `readyMs` say; the time that takes
    * counts against the code's limit, and is bounded by the caller's `timeoutMs`.
    */
   execute(caller: Caller, request: ExecuteRequest, waiting?: Waiting): Promise<ExecuteResult>;

@@ -81,7 +81,11 @@ const calls = (): MessageVector[] => [
     cwd: "/tmp",
   }),
   vector("run code that follows", RunCodeSchema, { language: Language.DETECT, codeFollows: true }),
-  vector("create a context", CreateContextSchema, { language: Language.JAVASCRIPT, cwd: "/app" }),
+  vector("create a context", CreateContextSchema, {
+    language: Language.JAVASCRIPT,
+    cwd: "/app",
+    env: { NODE_ENV: "test" },
+  }),
   vector("restart a context", RestartContextSchema, { contextId: "c1" }),
   vector("restart the default context", RestartContextSchema, {}),
   vector("interrupt a context", InterruptContextSchema, { contextId: "c1" }),

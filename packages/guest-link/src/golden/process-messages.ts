@@ -1,6 +1,7 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import {
   AttachProcessSchema,
+  ForgetProcessSchema,
   ListProcessesSchema,
   OpenSchema,
   OutcomeSchema,
@@ -38,6 +39,7 @@ const messages = (): MessageVector[] => [
   vector("write stdin", WriteStdinSchema, { processId: 3, close: true }),
   vector("signal a process", SignalProcessSchema, { processId: 3, signal: 15 }),
   vector("wait for a process", WaitProcessSchema, { processId: 4_294_967_295 }),
+  vector("forget a process", ForgetProcessSchema, { processId: 2 }),
   vector("process that runs", ProcessSchema, running),
   vector("process that has ended", ProcessSchema, {
     processId: 1,
@@ -61,6 +63,7 @@ const opens = (): MessageVector[] => {
     { case: "writeStdin", value: { processId: 1 } },
     { case: "signalProcess", value: { processId: 1, signal: 9 } },
     { case: "waitProcess", value: { processId: 1 } },
+    { case: "forgetProcess", value: { processId: 1 } },
   ];
   return cases.map((call) => vector(`open ${call.case}`, OpenSchema, { creditBytes: 65_536, call }));
 };

@@ -12,6 +12,7 @@ export interface FakeCreate {
 /** How a test's cell runs; Python and 1 s when nothing is said. */
 export interface FakeRun extends Waiting {
   readonly language?: "python" | "bash";
+  readonly contextId?: string;
   readonly limitMs?: number;
 }
 
@@ -36,8 +37,9 @@ export class FakeClient {
   }
 
   execute(sessionId: SessionId, code: string, run: FakeRun = {}): Promise<ExecuteResult> {
-    const { language = "python", limitMs = 1000, ...waiting } = run;
-    return this.#platform.sessions.execute(this.caller, { sessionId, code, language, limitMs }, waiting);
+    const { language = "python", limitMs = 1000, contextId, ...waiting } = run;
+    const request = { sessionId, code, language, limitMs, contextId };
+    return this.#platform.sessions.execute(this.caller, request, waiting);
   }
 
   /** Runs code and returns what it printed. */

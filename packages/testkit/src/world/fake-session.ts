@@ -16,7 +16,9 @@ import type {
 } from "@instavm/core";
 import type { Faults } from "../faults.ts";
 import { FakeCall } from "./fake-call.ts";
+import { FakeContexts } from "./fake-contexts.ts";
 import { FakeFiles } from "./fake-files.ts";
+import { FakeProcesses } from "./fake-processes.ts";
 import type { Guest } from "./guest.ts";
 
 const defaultTimeoutMs = 10_000;
@@ -44,14 +46,15 @@ export class FakeAgentSession implements AgentSession {
     return new FakeFiles(this.#guest, (name, waiting, effect) => this.#ask(name, waiting, effect));
   }
 
-  /** Not part of the fake. */
   get contexts(): AgentContexts {
-    throw new InstaVmError("not_implemented", "a fake guest has only its default contexts");
+    return new FakeContexts(this.#guest, (name, waiting, effect) => this.#ask(name, waiting, effect));
   }
 
-  /** Not part of the fake. */
   get processes(): AgentProcesses {
-    throw new InstaVmError("not_implemented", "a fake guest has no processes that outlive a call");
+    return new FakeProcesses(this.#guest, {
+      ask: (name, waiting, effect) => this.#ask(name, waiting, effect),
+      open: (name, waiting, run) => this.#open(name, waiting, run),
+    });
   }
 
   /** Ends the session and its calls: `undefined` = left in order. */

@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { InstaVmError } from "@instavm/contract";
 import type { Clock, CodeEnded } from "@instavm/core";
 import type { FakeCall } from "./fake-call.ts";
+import type { FakeContext } from "./guest-contexts.ts";
 import type { GuestFaults, GuestState } from "./guest-state.ts";
 
 /** What of a guest a line can reach. */
@@ -12,10 +13,13 @@ interface GuestInside {
   crash(): void;
 }
 
+/** Where a cell runs. */
+export type CellContext = Pick<FakeContext, "language" | "cwd" | "env" | "variables">;
+
 /** A cell while it runs. */
 export interface RunningCell {
   readonly call: FakeCall<CodeEnded>;
-  readonly language: "python" | "bash";
+  readonly context: CellContext;
   readonly guest: GuestInside;
   readonly limitMs: number;
   readonly outputLimitBytes: number;
@@ -29,13 +33,13 @@ const chunkBytes = 64 * 1024;
 
 /**
  * Runs one line of the toy language. `name = value`, `print(value)`, `echo text` and the verbs below mean something;
- * any other line does nothing. A value is a number, a quoted text, `a*b`, a variable, `env(NAME)`,
- * `hostname()`, or what the probe of a zygote prints.
+ * any other line does nothing. A value is a number, a quoted text, `a*b`, a variable, `env(NAME)`, `cwd()`, `hostname()`,
+ * or what the probe of a zygote prints.
  */
 export async function runLine(line: string, cell: RunningCell): Promise<Partial<CodeEnded>> {
   const assigned = /^(\w+) = (.+)$/.exec(line);
   if (assigned?.[1] !== undefined && assigned[2] !== undefined) {
-    cell.guest.state.variables.set(assigned[1], valueOf(assigned[2], cell.guest));
+    cell.context.variables.set(assigned[1], valueOf(assigned[2], cell));
     return {};
   }
   const echoed = /^echo (.+)$/.exec(line)?.[1];
@@ -46,7 +50,7 @@ export async function runLine(line: string, cell: RunningCell): Promise<Partial<
 }
 
 const verbs: Readonly<Record<string, Verb>> = {
-  print: (cell, argument) => write(cell, `${valueOf(argument, cell.guest)}\n`),
+  print: (cell, argument) => write(cell, `${valueOf(argument, cell)}\n`),
   /** Sleeps so many ms, or until the time limit. */
   sleep: async (cell, argument) => {
     const ms = Number(argument);
@@ -94,7 +98,7 @@ const verbs: Readonly<Record<string, Verb>> = {
   /** Writes so many bytes whatever the limit. */
   flood: (cell, argument) => writeBytes(cell, Number(argument), Number.POSITIVE_INFINITY),
   show: (cell, argument) => {
-    const data = new Map([["text/plain", Buffer.from(valueOf(argument, cell.guest))]]);
+    const data = new Map([["text/plain", Buffer.from(valueOf(argument, cell))]]);
     cell.call.push({ type: "display", isResult: false, data });
     return {};
   },
@@ -104,7 +108,7 @@ const verbs: Readonly<Record<string, Verb>> = {
     return { exitCode: 1, error: { name: "Error", value: argument, traceback } };
   },
   exit: (cell, argument) => {
-    cell.guest.state.variables.clear();
+    cell.context.variables.clear();
     return { exitCode: Number(argument), contextLost: true };
   },
 };
@@ -124,14 +128,14 @@ function writeBytes(cell: RunningCell, bytes: number, limitBytes: number): Parti
   return {};
 }
 
-function valueOf(expression: string, guest: GuestInside): string {
+function valueOf(expression: string, { guest, context }: RunningCell): string {
   const text = expression.trim();
   const quoted = /^["'](.*)["']$/.exec(text)?.[1];
   if (quoted !== undefined) return quoted;
   const [, left, right] = /^(\d+)\*(\d+)$/.exec(text) ?? [];
   if (left !== undefined && right !== undefined) return String(Number(left) * Number(right));
   const named = /^env\((\w+)\)$/.exec(text)?.[1];
-  if (named !== undefined) return guest.state.env.get(named) ?? "";
+  if (named !== undefined) return context.env.get(named) ?? guest.state.env.get(named) ?? "";
   if (text === "hostname()") return guest.state.hostname;
   const [, hashed, times] = /^hashlib\.sha256\(b"(\w+)" \* (\d+)\)\.hexdigest\(\), os\.urandom/.exec(text) ?? [];
   if (hashed !== undefined) {
@@ -140,5 +144,6 @@ function valueOf(expression: string, guest: GuestInside): string {
       .update(hashed.repeat(Number(times)))
       .digest("hex")} ${guest.state.entropy.slice(0, 32)}`;
   }
-  return guest.state.variables.get(text) ?? text;
+  if (text === "cwd()") return context.cwd;
+  return context.variables.get(text) ?? text;
 }

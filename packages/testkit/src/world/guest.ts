@@ -1,6 +1,8 @@
 import type { ActivateRequest, Clock, CodeEnded, ExecEnded, RunCodeRequest } from "@instavm/core";
 import type { FakeCall } from "./fake-call.ts";
-import { runLine } from "./guest-language.ts";
+import { GuestContexts } from "./guest-contexts.ts";
+import { type CellContext, runLine } from "./guest-language.ts";
+import { GuestProcesses } from "./guest-processes.ts";
 import { freshState, type GuestFaults, type GuestState } from "./guest-state.ts";
 
 /** The inside of a pretend VM: an agent with a toy interpreter whose cells run one after the other. */
@@ -10,11 +12,14 @@ export class Guest {
   readonly faults: GuestFaults = { hangsAtBoot: false, isDeaf: false, talksGarbage: false, failingPrograms: new Set() };
   /** Ends the VM's process, as a crash does. */
   crash: () => void = () => {};
-  #lastCell: Promise<void> = Promise.resolve();
+  readonly contexts: GuestContexts;
+  readonly processes: GuestProcesses;
 
   constructor(clock: Clock, state: GuestState = freshState()) {
     this.clock = clock;
     this.state = state;
+    this.contexts = new GuestContexts(state.variables);
+    this.processes = new GuestProcesses(clock);
   }
 
   activate({ identity, env, unixTimeMs }: ActivateRequest): void {
@@ -27,20 +32,22 @@ export class Guest {
     for (const [name, value] of Object.entries(env)) this.state.env.set(name, value);
   }
 
-  /** Runs a cell; Python cells wait for each other, Bash ones do not. */
+  /** Runs a cell; those of one context wait for each other. */
   async runCode(request: RunCodeRequest, call: FakeCall<CodeEnded>): Promise<void> {
-    const language = request.language === "detect" ? detect(request.code) : request.language;
-    if (language === "bash") {
-      await this.#runCell(request, call, "bash");
+    const context = this.contexts.forCell(request);
+    if (context === undefined) {
+      await this.#runCell(request, call, freshShell(this.state));
       return;
     }
-    const before = this.#lastCell;
+    const before = context.lastCell;
     const turn = Promise.withResolvers<void>();
-    this.#lastCell = turn.promise;
+    context.lastCell = turn.promise;
     await before;
+    context.running = call;
     try {
-      await this.#runCell(request, call, "python");
+      await this.#runCell(request, call, context);
     } finally {
+      context.running = undefined;
       turn.resolve();
     }
   }
@@ -60,12 +67,12 @@ export class Guest {
     });
   }
 
-  async #runCell(request: RunCodeRequest, call: FakeCall<CodeEnded>, language: "python" | "bash"): Promise<void> {
+  async #runCell(request: RunCodeRequest, call: FakeCall<CodeEnded>, context: CellContext): Promise<void> {
     this.state.runs += 1;
     const startedAtMs = this.clock.monotonicMs();
     const cell = {
       call,
-      language,
+      context,
       guest: this,
       limitMs: request.limitMs ?? Number.POSITIVE_INFINITY,
       outputLimitBytes: request.outputLimitBytes ?? Number.POSITIVE_INFINITY,
@@ -81,7 +88,7 @@ export class Guest {
       exitCode: 0,
       timedOut: false,
       truncated: cell.outputBytes > cell.outputLimitBytes,
-      language,
+      language: context.language,
       error: undefined,
       cpuMs: 1,
       wallMs: this.clock.monotonicMs() - startedAtMs,
@@ -92,6 +99,7 @@ export class Guest {
   }
 }
 
-function detect(code: string): "python" | "bash" {
-  return /[(=]/.test(code) ? "python" : "bash";
+/** A Bash cell without a context. */
+function freshShell({ variables }: GuestState): CellContext {
+  return { language: "bash", cwd: "/root", env: new Map(), variables };
 }

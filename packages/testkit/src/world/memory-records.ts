@@ -1,5 +1,7 @@
 import { type ExecutionId, InstaVmError, type KeyId, keyIdSchema, type SessionId, type VmId } from "@instavm/contract";
 import {
+  type AnswerRecord,
+  type AnswerRecords,
   canBecome,
   type ExecutionFilter,
   type ExecutionOutput,
@@ -30,6 +32,7 @@ export class RecordTables {
   readonly usage = new Map<VmId | SessionId, number>();
   readonly keys: KeyRecord[] = [];
   readonly executions = new Map<ExecutionId, ExecutionRecord & ExecutionOutput>();
+  readonly answers = new Map<string, AnswerRecord>();
 }
 
 /** One server's way to its records. */
@@ -39,6 +42,7 @@ export function openMemoryRecords(tables: RecordTables, faults: Faults): Records
     vms: new MemoryVms(tables, faults),
     keys: new MemoryKeys(tables),
     executions: new MemoryExecutions(tables, faults),
+    answers: new MemoryAnswers(tables, faults),
   };
 }
 
@@ -301,6 +305,35 @@ class MemoryExecutions implements ExecutionRecords {
       for (const [index, { executionId, endedAtMs }] of own.entries()) {
         if (endedAtMs !== undefined && (index >= keep || endedAtMs < beforeMs)) this.#all.delete(executionId);
       }
+    });
+  }
+}
+
+class MemoryAnswers implements AnswerRecords {
+  readonly #answers: RecordTables["answers"];
+  readonly #faults: Faults;
+
+  constructor({ answers }: RecordTables, faults: Faults) {
+    this.#answers = answers;
+    this.#faults = faults;
+  }
+
+  find(keyId: KeyId, idempotencyKey: string): Promise<AnswerRecord | undefined> {
+    return this.#faults.call("answers.find", undefined, () => this.#answers.get(`${keyId} ${idempotencyKey}`));
+  }
+
+  insert(record: AnswerRecord): Promise<void> {
+    return this.#faults.call("answers.insert", undefined, () => {
+      this.#answers.set(`${record.keyId} ${record.idempotencyKey}`, record);
+    });
+  }
+
+  prune(keyId: KeyId, { keep, beforeMs }: { readonly keep: number; readonly beforeMs: number }): Promise<void> {
+    return this.#faults.call("answers.prune", undefined, () => {
+      const newest = [...this.#answers].toSorted(([, one], [, other]) => other.createdAtMs - one.createdAtMs);
+      const own = newest.filter(([, record]) => record.keyId === keyId);
+      const old = newest.filter(([, record]) => record.createdAtMs < beforeMs);
+      for (const [name] of [...own.slice(keep), ...old]) this.#answers.delete(name);
     });
   }
 }

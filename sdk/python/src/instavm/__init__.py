@@ -8,14 +8,19 @@ with InstaVM() as client:
 
 from ._async.api_keys import AsyncApiKeys
 from ._async.client import AsyncInstaVM
+from ._async.commands import AsyncCommand, AsyncCommands
+from ._async.contexts import AsyncContexts
 from ._async.files import AsyncFiles
 from ._async.stream import AsyncExecutionStream
 from ._async.vms import AsyncVms
 from ._sync.api_keys import ApiKeys
 from ._sync.client import InstaVM
+from ._sync.commands import Command, Commands
+from ._sync.contexts import Contexts
 from ._sync.files import Files
 from ._sync.stream import ExecutionStream
 from ._sync.vms import Vms
+from .command_events import CommandEvent, CommandExit, CommandText, DroppedOutput
 from .events import DisplayEvent, ExecutionEvent, ExitEvent, OutputEvent
 from .exceptions import (
     AuthenticationError,
@@ -35,6 +40,8 @@ from .exceptions import (
 )
 from .records import (
     ApiKey,
+    CommandInfo,
+    Context,
     CurrentUser,
     FileInfo,
     Health,
@@ -47,6 +54,7 @@ from .records import (
     Task,
     Vm,
     WrittenFile,
+    WrittenTree,
 )
 from .results import CodeError, Display, DownloadedFile, ExecutionResult, TaskResult, UploadedFile
 from .version import __version__
@@ -55,18 +63,30 @@ __all__ = [
     "ApiKey",
     "ApiKeys",
     "AsyncApiKeys",
+    "AsyncCommand",
+    "AsyncCommands",
+    "AsyncContexts",
     "AsyncExecutionStream",
     "AsyncFiles",
     "AsyncInstaVM",
     "AsyncVms",
     "AuthenticationError",
     "CodeError",
+    "Command",
+    "CommandEvent",
+    "CommandExit",
+    "CommandInfo",
+    "CommandText",
+    "Commands",
     "ConflictError",
+    "Context",
+    "Contexts",
     "CurrentUser",
     "DeadlineError",
     "Display",
     "DisplayEvent",
     "DownloadedFile",
+    "DroppedOutput",
     "ExecutionError",
     "ExecutionEvent",
     "ExecutionResult",
@@ -99,5 +119,6 @@ __all__ = [
     "Vm",
     "Vms",
     "WrittenFile",
+    "WrittenTree",
     "__version__",
 ]

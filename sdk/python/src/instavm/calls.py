@@ -7,14 +7,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import IO, Any
 from urllib.parse import quote
+from uuid import uuid4
 
 from .exceptions import DeadlineError, InstaVMError, InvalidRequestError, NetworkError
 
 #: The longest pause between two tries, in seconds.
 MAX_PAUSE_S = 30.0
 
+#: The header by which the server knows a call that it has done already, and answers it as the first time.
+IDEMPOTENCY_KEY = "idempotency-key"
+
 #: Answers that say that nothing has been done.
 _NOTHING_DONE = frozenset({"rate_limited", "capacity"})
+#: Answers that another try would get again: somebody has to do something first.
+_LASTING = frozenset({"disk_full", "host_setup", "image_missing", "guest_failure"})
 _PASSING_STATUSES = frozenset({408, 429, 502, 503, 504})
 
 
@@ -37,10 +43,15 @@ class Call:
     @property
     def is_repeatable(self) -> bool:
         """Sent twice it does no more than once."""
-        return self.method in ("GET", "DELETE")
+        return self.method in ("GET", "DELETE") or IDEMPOTENCY_KEY in (self.headers or {})
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
+
+
+def named() -> dict[str, str]:
+    """The header of a call that makes something: however often it is sent, one is made."""
+    return {IDEMPOTENCY_KEY: str(uuid4())}
 
 
 def segment(value: object) -> str:
@@ -53,9 +64,14 @@ def segment(value: object) -> str:
 
 def may_repeat(call: Call, error: InstaVMError) -> bool:
     """Whether another try is safe and makes sense: nothing was sent, nothing was done, or doing it twice does no harm."""
-    if isinstance(error, NotSentError) or error.code in _NOTHING_DONE:
+    if isinstance(error, NotSentError) or error.code in _NOTHING_DONE or error.status == 429:
         return True
-    if not call.is_repeatable or isinstance(error, DeadlineError) and error.status is None:
+    return call.is_repeatable and may_pass(error)
+
+
+def may_pass(error: InstaVMError) -> bool:
+    """Whether another try may go better. A deadline of the caller's own is not tried again."""
+    if error.code in _LASTING or isinstance(error, DeadlineError) and error.status is None:
         return False
     return isinstance(error, NetworkError) and (error.status is None or error.status in _PASSING_STATUSES)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import codecs
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Generic, Literal, TypeVar
 
 from .exceptions import NetworkError, error_of_answer
 from .results import Display, ExecutionResult
@@ -60,16 +60,23 @@ def text_of(event: ExecutionEvent) -> str:
     return f"{event.data}\n" if isinstance(event, DisplayEvent) and event.media_type == "text/plain" else ""
 
 
-class EventDecoder:
-    """Takes a stream's bytes in any pieces and gives the events that are whole."""
+Event = TypeVar("Event")
 
-    def __init__(self) -> None:
+
+class EventDecoder(Generic[Event]):
+    """Takes a stream's bytes in any pieces and gives what the events mean that are whole.
+
+    `meaning` takes an event's name and its data; None is no event of this client.
+    """
+
+    def __init__(self, meaning: Callable[[str, Any], Event | None]) -> None:
+        self._meaning = meaning
         self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
         self._rest = ""
         self._name = ""
         self._data: list[str] = []
 
-    def feed(self, piece: bytes) -> Iterator[ExecutionEvent]:
+    def feed(self, piece: bytes) -> Iterator[Event]:
         """The events that end in this piece. Raises what the server says went wrong."""
         *lines, self._rest = (self._rest + self._decode(piece)).split("\n")
         for line in lines:
@@ -77,7 +84,7 @@ class EventDecoder:
             if event is not None:
                 yield event
 
-    def _take(self, line: str) -> ExecutionEvent | None:
+    def _take(self, line: str) -> Event | None:
         if line:
             name, _, value = line.partition(":")
             value = value.removeprefix(" ")
@@ -88,23 +95,26 @@ class EventDecoder:
             return None
         name, data = self._name, self._data
         self._name, self._data = "", []
-        return _event(name, "\n".join(data)) if data else None
+        return self._event(name, "\n".join(data)) if data else None
 
-
-def _event(name: str, data: str) -> ExecutionEvent | None:
-    try:
-        body = json.loads(data)
-        if name == "stdout":
-            return OutputEvent("stdout", body["text"])
-        if name == "stderr":
-            return OutputEvent("stderr", body["text"])
-        if name == "result":
-            return DisplayEvent("result", body["type"], body["data"], body["display"], body["is_result"])
-        if name == "exit":
-            return ExitEvent("exit", ExecutionResult({"stdout": "", "stderr": "", "output": "", "results": [], **body}))
-    except (ValueError, KeyError, TypeError) as cause:
-        raise NetworkError(f"The stream has a broken {name} event.", code="bad_gateway") from cause
-    if name == "error":
+    def _event(self, name: str, data: str) -> Event | None:
+        try:
+            body = json.loads(data)
+            if name != "error":
+                return self._meaning(name, body)
+        except (ValueError, KeyError, TypeError) as cause:
+            raise NetworkError(f"The stream has a broken {name} event.", code="bad_gateway") from cause
         raise error_of_answer(None, body)
-    # Heartbeats, and what newer servers send.
+
+
+def execution_event(name: str, body: Any) -> ExecutionEvent | None:
+    """What an event of running code means. Heartbeats, and what newer servers send, mean nothing."""
+    if name == "stdout":
+        return OutputEvent("stdout", body["text"])
+    if name == "stderr":
+        return OutputEvent("stderr", body["text"])
+    if name == "result":
+        return DisplayEvent("result", body["type"], body["data"], body["display"], body["is_result"])
+    if name == "exit":
+        return ExitEvent("exit", ExecutionResult({"stdout": "", "stderr": "", "output": "", "results": [], **body}))
     return None

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 __all__ = [
     "ApiKey",
+    "CommandInfo",
+    "Context",
     "CurrentUser",
     "FileInfo",
     "Health",
@@ -18,6 +20,7 @@ __all__ = [
     "Task",
     "Vm",
     "WrittenFile",
+    "WrittenTree",
 ]
 
 
@@ -146,6 +149,54 @@ class Task(Record):
     ended_at: str | None
 
 
+class Context(Record):
+    """One interpreter in a VM, with variables and a working directory of its own."""
+
+    __slots__ = ()
+
+    context_id: str
+    vm_id: str
+    #: python, javascript or bash.
+    language: str
+    #: Where its interpreter starts.
+    cwd: str
+    #: Code runs in it.
+    is_busy: bool
+
+
+class CommandInfo(Record):
+    """A program in the background of a VM, as it stood when it was asked for."""
+
+    __slots__ = ()
+
+    #: Counts up from 1 in each VM.
+    command_id: int
+    vm_id: str
+    tag: str | None
+    #: For people: its script or its arguments, cut.
+    command: str
+    #: In the VM; also its process group.
+    pid: int
+    is_running: bool
+    stdin_is_open: bool
+    started_at: str
+    ended_at: str | None
+    #: All that it has printed: the offset of the next byte.
+    output_bytes: int
+    #: The offset of the first byte that is kept.
+    output_start: int
+    #: Output before `output_start` is gone.
+    truncated: bool
+    #: 128 + n when signal n ended it; 124 at its timeout. None while it runs.
+    exit_code: int | None
+    #: The signal that ended it.
+    signal: int | None
+    timed_out: bool
+    out_of_memory: bool
+    execution_time: float | None
+    cpu_time: float | None
+
+
 class ApiKey(Record):
     """What is known of a key. `key`, the key itself, is there only in the answer that made it."""
 
@@ -207,6 +258,19 @@ class WrittenFile(Record):
     path: str
     #: Bytes.
     size: int
+
+
+class WrittenTree(Record):
+    """What was copied of a directory."""
+
+    __slots__ = ()
+
+    #: Bytes of files' content.
+    size: int
+    #: Files, directories and links.
+    entries: int
+    #: What was left out.
+    skipped: int
 
 
 class Health(Record):

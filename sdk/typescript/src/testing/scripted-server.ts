@@ -25,10 +25,11 @@ export class ScriptedServer implements AsyncDisposable {
     this.#answer = answer;
   }
 
-  static async start(answer: Answerer): Promise<ScriptedServer> {
+  /** On a port that is free, unless one is named. */
+  static async start(answer: Answerer, port = 0): Promise<ScriptedServer> {
     const server = new ScriptedServer(answer);
     await new Promise<void>((resolve) => {
-      server.#server.listen(0, "127.0.0.1", resolve);
+      server.#server.listen(port, "127.0.0.1", resolve);
     });
     return server;
   }

@@ -6,7 +6,7 @@ from types import TracebackType
 
 import httpx
 
-from ..events import EventDecoder, ExecutionEvent, ExitEvent
+from ..events import EventDecoder, ExecutionEvent, ExitEvent, execution_event
 from ..exceptions import DeadlineError, NetworkError
 from ..results import ExecutionResult
 
@@ -47,7 +47,7 @@ class AsyncExecutionStream:
     async def _read(self) -> AsyncIterator[ExecutionEvent]:
         # What the reader does between two events is not counted.
         waited_s = 0.0
-        decoder = EventDecoder()
+        decoder: EventDecoder[ExecutionEvent] = EventDecoder(execution_event)
         self._response = await self._open()
         try:
             asked_at = monotonic()

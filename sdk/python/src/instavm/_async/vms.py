@@ -3,7 +3,7 @@ from __future__ import annotations
 import builtins
 from typing import Any
 
-from ..calls import Call, segment
+from ..calls import Call, named, segment
 from ..records import Record, Vm
 from .files import AsyncFiles
 from .transport import AsyncTransport
@@ -27,7 +27,8 @@ class AsyncVms:
         """
         body = {name: value for name, value in fields.items() if value is not None}
         params = {"wait": "true" if wait else "false"}
-        return Vm(await self._transport.call(Call("POST", "/v1/vms", START_TIMEOUT_S, params=params, json=body)))
+        call = Call("POST", "/v1/vms", START_TIMEOUT_S, params=params, json=body, headers=named())
+        return Vm(await self._transport.call(call))
 
     async def list(self) -> builtins.list[Vm]:
         """The live VMs of the key, newest first."""

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import httpx
 
-from ..calls import Call, segment
+from ..calls import Call, named, segment
 from ..events import text_of
 from ..exceptions import ConflictError, DeadlineError, InstaVMError, SessionError
 from ..local_files import Source, files_under, opener
@@ -20,6 +20,8 @@ from ..records import CurrentUser, Health, KilledSession, Sandbox, Session, Sess
 from ..results import DownloadedFile, ExecutionResult, TaskResult, UploadedFile, task_result
 from ..settings import read_settings
 from .api_keys import ApiKeys
+from .commands import Commands
+from .contexts import Contexts
 from .files import TRANSFER_TIMEOUT_S, Files
 from .stream import ExecutionStream
 from .transport import Transport
@@ -34,7 +36,7 @@ GRACE_S = 10
 #: Asks for a stream of events.
 EVENTS = {"accept": "text/event-stream"}
 
-Language = Literal["python", "bash"] | str
+Language = Literal["python", "javascript", "bash"] | str
 
 
 class InstaVM:
@@ -83,6 +85,8 @@ class InstaVM:
         self._transport = Transport(settings, max_retries)
         self.vms = Vms(self._transport, request_timeout)
         self.files = Files(self._transport, self._vm_id, request_timeout)
+        self.commands = Commands(self._transport, self._vm_id, self.execute, request_timeout)
+        self.contexts = Contexts(self._transport, self._vm_id, self.execute, request_timeout)
         self.api_keys = ApiKeys(self._transport, request_timeout)
 
     def __repr__(self) -> str:
@@ -112,7 +116,7 @@ class InstaVM:
     def start_session(self) -> str:
         """Starts a VM in a new session, in place of the one before, which lives on; the id of it."""
         body = {name: value for name, value in self._wanted.items() if value is not None}
-        call = Call("POST", "/v1/sessions/session", START_TIMEOUT_S, json=body)
+        call = Call("POST", "/v1/sessions/session", START_TIMEOUT_S, json=body, headers=named())
         session = Session(self._transport.call(call))
         self.session_id, self._owns_session = session.session_id, True
         return session.session_id
@@ -138,24 +142,33 @@ class InstaVM:
         return killed
 
     def execute(
-        self, command: str, language: Language | None = None, timeout: float | None = None
+        self,
+        command: str,
+        language: Language | None = None,
+        timeout: float | None = None,
+        context_id: str | None = None,
     ) -> ExecutionResult:
-        """Runs Python or Bash, `timeout` seconds at the longest, 1 to 600, by default 60. What it leaves in variables and
-        files is there for the next call. Without `language`: Python if it compiles, else Bash.
+        """Runs Python, JavaScript or Bash, `timeout` seconds at the longest, 1 to 600, by default 60. What it leaves in variables and
+        files is there for the next call. Without `language`: Python if it compiles, else Bash. With `context_id` it runs
+        in that context, in its language.
 
         Code that fails is a result with its `exit_code`; `.raise_for_error()` makes an exception of it.
         """
         return ExecutionResult(
-            self._transport.call(self._execute_call("/execute", command, language, timeout))
+            self._transport.call(self._execute_call("/execute", command, language, timeout, context_id))
         )
 
     def stream(
-        self, command: str, language: Language | None = None, timeout: float | None = None
+        self,
+        command: str,
+        language: Language | None = None,
+        timeout: float | None = None,
+        context_id: str | None = None,
     ) -> ExecutionStream:
         """As `execute`, but what the code prints and displays comes as events while it runs; the last one is its exit."""
 
         def open_response() -> httpx.Response:
-            call = self._execute_call("/execute", command, language, timeout, EVENTS)
+            call = self._execute_call("/execute", command, language, timeout, context_id, EVENTS)
             return self._transport.open(call)
 
         return ExecutionStream(open_response, (timeout or EXECUTE_TIMEOUT_S) + GRACE_S)
@@ -176,9 +189,15 @@ class InstaVM:
                         on_output(text)
                     yield text
 
-    def execute_async(self, command: str, language: Language | None = None, timeout: float | None = None) -> Task:
+    def execute_async(
+        self,
+        command: str,
+        language: Language | None = None,
+        timeout: float | None = None,
+        context_id: str | None = None,
+    ) -> Task:
         """Runs code in the background; `get_task_result(task.task_id)` waits for its end."""
-        call = self._execute_call("/execute_async", command, language, timeout)
+        call = self._execute_call("/execute_async", command, language, timeout, context_id)
         return Task(self._transport.call(call))
 
     def get_task_result(self, task_id: str, poll_interval: float = 1, timeout: float = 60) -> TaskResult:
@@ -285,6 +304,7 @@ class InstaVM:
         command: str,
         language: Language | None,
         timeout: float | None,
+        context_id: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Call:
         wanted = {
@@ -292,6 +312,7 @@ class InstaVM:
             "session_id": self._started(),
             "language": language,
             "timeout": timeout,
+            "context_id": context_id,
         }
         body = {name: value for name, value in wanted.items() if value is not None}
         timeout_s = (timeout or EXECUTE_TIMEOUT_S) + GRACE_S

@@ -7,9 +7,10 @@ from os import PathLike
 from typing import Any
 
 from ..calls import Call, segment
-from ..exceptions import UnsupportedOperationError
+from ..exceptions import InvalidRequestError, UnsupportedOperationError
 from ..local_files import Source, opener, whole_file
-from ..records import FileInfo, WrittenFile
+from ..local_trees import ReadTree, WrittenTreeHere
+from ..records import FileInfo, WrittenFile, WrittenTree
 from .transport import Transport
 
 #: How long a file may take either way, in seconds.
@@ -61,6 +62,44 @@ class Files:
         opens = opener(source)
         call = Call("PUT", self._path(), timeout, params=params, open_file=opens, headers=headers)
         return WrittenFile(self._transport.call(call))
+
+    def upload_directory(
+        self,
+        local_path: str | PathLike[str],
+        path: str,
+        *,
+        user: str | None = None,
+        group: str | None = None,
+        timeout: float = TRANSFER_TIMEOUT_S,
+    ) -> WrittenTree:
+        """Copies all that is in a directory of this machine into one of the VM, which is made when it is missing, in little
+        memory. Symbolic links stay links; sockets, pipes and devices are left out.
+        """
+        tree = ReadTree(local_path)
+        params = _given(path=path, user=user, group=group)
+        headers = {"content-type": "application/octet-stream"}
+        url = f"{self._path()}/tar"
+        call = Call("PUT", url, timeout, params=params, open_file=tree.open, headers=headers)
+        written = WrittenTree(self._transport.call(call))
+        written["skipped"] += tree.skipped
+        return written
+
+    def download_directory(
+        self, path: str, local_path: str | PathLike[str], timeout: float = TRANSFER_TIMEOUT_S
+    ) -> WrittenTree:
+        """Copies all that is in a directory of the VM into one of this machine, which is made when it is missing, in little
+        memory. Each file is there whole or not at all, and nothing is written outside: links that lead out of the directory
+        are left out, as hard links and devices are.
+        """
+        found = self.stat(path, follow=True)
+        if found.type != "directory":
+            raise InvalidRequestError(f"{path} is a {found.type}; expected a directory.", next="Use download().")
+        call = Call("GET", f"{self._path()}/tar", timeout, params={"path": path})
+        with WrittenTreeHere(local_path) as tree:
+            for piece in self._transport.pieces(call):
+                tree.feed(piece)
+            tree.end()
+        return WrittenTree(size=tree.size, entries=tree.entries, skipped=tree.skipped)
 
     def stat(self, path: str, follow: bool = False) -> FileInfo:
         """What is known of a file; with `follow` of what a symbolic link points to."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 import builtins
 from typing import Any
 
-from ..calls import Call, segment
+from ..calls import Call, named, segment
 from ..records import Record, Vm
 from .files import Files
 from .transport import Transport
@@ -28,7 +28,8 @@ class Vms:
         """
         body = {name: value for name, value in fields.items() if value is not None}
         params = {"wait": "true" if wait else "false"}
-        return Vm(self._transport.call(Call("POST", "/v1/vms", START_TIMEOUT_S, params=params, json=body)))
+        call = Call("POST", "/v1/vms", START_TIMEOUT_S, params=params, json=body, headers=named())
+        return Vm(self._transport.call(call))
 
     def list(self) -> builtins.list[Vm]:
         """The live VMs of the key, newest first."""
