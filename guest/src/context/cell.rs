@@ -24,8 +24,9 @@ use crate::process::proc_table;
 use crate::proto::{CodeEnded, CodeError, Language};
 use crate::sys::kernel::{Ending, Reaped};
 
-/// What an interrupted cell gets before its interpreter is killed.
-const INTERRUPT_GRACE: Duration = Duration::from_millis(120);
+/// What an interrupted cell gets before its interpreter is killed, and its variables with it: enough for one that heeds
+/// the interrupt on a busy host under emulation.
+const INTERRUPT_GRACE: Duration = Duration::from_millis(500);
 const CANCEL_GRACE: Duration = Duration::from_secs(1);
 /// An interrupt that comes before the interpreter has begun the cell is lost: it is sent again after this, then after
 /// twice as long, and so on.
