@@ -7,8 +7,10 @@ import { burst } from "./suites/burst.ts";
 import { coldBootSuite } from "./suites/cold-boot.ts";
 import { forkSuite } from "./suites/fork.ts";
 import { idle } from "./suites/idle.ts";
+import { alive } from "./suites/alive.ts";
 import { load } from "./suites/load.ts";
 import { neighboursSuite } from "./suites/neighbours.ts";
+import { soak } from "./suites/soak.ts";
 import { timeToInteractive } from "./suites/time-to-interactive.ts";
 import { trace } from "./suites/trace.ts";
 import { transfer } from "./suites/transfer.ts";
@@ -25,7 +27,7 @@ const suites: readonly Suite[] = [
   idle,
   burst,
 ];
-const onlyWhenNamed: readonly Suite[] = [bootsUnderLoad, load, transfer];
+const onlyWhenNamed: readonly Suite[] = [bootsUnderLoad, load, transfer, soak, alive];
 
 const { values } = parseArgs({
   options: {
@@ -74,7 +76,8 @@ function ratios(figures: readonly Figure[]): readonly Figure[] {
   if (boot === undefined) return [];
   return [
     { name: "pool hit", promise: "≥ 100" },
-    { name: "pool off", promise: "≥ 15" },
+    { name: "pool off (process fork)", promise: "≥ 150" },
+    { name: "pool off (file clone)", promise: "≥ 15" },
   ].flatMap(({ name, promise }): Figure[] => {
     const value = median(`create → first Python result, ${name}`);
     if (value === undefined) return [];
