@@ -11,9 +11,9 @@
 #![cfg_attr(not(test), no_std)]
 
 mod child;
-mod helper;
 mod park;
 mod raw;
+mod serving;
 
 use core::ffi::{c_int, c_uint, c_void};
 use instavm_fork_protocol::LISTENER_VARIABLE;
@@ -41,7 +41,7 @@ extern "C" fn at_start(_count: c_int, _arguments: *const *const u8, environment:
         .and_then(|()| raw::find_id_offset())
         .and_then(|()| raw::forbid_programs());
     if is_ready.is_ok() {
-        helper::listen_on(listener);
+        serving::listen_on(listener);
         raw::without_signals(|| {
             let _ = raw::start_helper(None);
         });

@@ -649,7 +649,7 @@ unsafe impl Sync for Stack {}
 static STACKS: [Stack; 2] = [const { Stack(UnsafeCell::new([0; STACK_BYTES])) }; 2];
 static NEXT_STACK: AtomicUsize = AtomicUsize::new(0);
 
-/// Starts the helper: the thread that runs `crate::helper::serve` with all signals blocked, as its maker has them. It uses
+/// Starts the helper: the thread that runs `crate::serving::serve` with all signals blocked, as its maker has them. It uses
 /// no thread-local variable; its thread pointer is the maker's only so that it is a valid one.
 pub fn start_helper(maker: Option<Standing>) -> Result<(), Errno> {
     let fs = maker.map_or_else(thread_pointer, |thread| thread.fs);
@@ -668,7 +668,7 @@ pub fn start_helper(maker: Option<Standing>) -> Result<(), Errno> {
 }
 
 extern "C" fn enter_helper() -> ! {
-    crate::helper::serve()
+    crate::serving::serve()
 }
 
 /// Runs `work` with all signals blocked.

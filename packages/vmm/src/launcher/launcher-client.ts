@@ -31,13 +31,13 @@ export interface LaunchStart {
 }
 
 /** A Unix stream socket that listens, and its number in the process: 3 to 62. */
-export interface LaunchListener {
+interface LaunchListener {
   readonly fd: number;
   readonly name: string;
 }
 
 /** A copy of a process that runs, in the directory `<state dir>/vms/<vm id>` that the caller has made. */
-export interface LaunchFork {
+interface LaunchFork {
   readonly parentVmId: VmId;
   readonly vmId: VmId;
   /** Files of the parent's directory that it writes; copied under the same names while it stands. */
@@ -50,7 +50,7 @@ export interface LaunchFork {
 }
 
 /** A process that was just made. */
-export interface Launched {
+interface Launched {
   readonly pid: number;
   /** How long the parent of a fork stood, in ms; 0 for a start. */
   readonly pauseMs: number;
