@@ -118,6 +118,21 @@ fn files_that_come_change_and_go_are_told() {
 }
 
 #[test]
+fn what_the_agent_itself_is_writing_is_told_when_it_has_its_name() {
+    let agent = Agent::start();
+    let mut host = agent.connect();
+    let at = |name: &str| agent.workdir().join(name);
+    let mut watch = watch(&mut host, ".", false);
+    fs::write(at(".instavm-draft-9-9"), "content").expect("a draft");
+    fs::rename(at(".instavm-draft-9-9"), at("uploaded")).expect("its name");
+    let created = watch.next(&mut host);
+    assert_eq!(
+        (created.kind(), created.path.as_slice(), created.from_path),
+        (Created, &b"uploaded"[..], Vec::new())
+    );
+}
+
+#[test]
 fn directories_below_are_watched_also_those_that_come_later() {
     let agent = Agent::start();
     let mut host = agent.connect();

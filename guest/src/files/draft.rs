@@ -15,6 +15,13 @@ pub struct Draft<'a> {
     is_moved: bool,
 }
 
+const PREFIX: &str = ".instavm-draft-";
+
+/// Whether a name is one that drafts have.
+pub fn is_draft(name: &[u8]) -> bool {
+    name.starts_with(PREFIX.as_bytes())
+}
+
 impl<'a> Draft<'a> {
     /// Makes something under a name that nobody has; `make` answers `EXIST` for one that somebody has.
     pub fn make<T>(
@@ -24,7 +31,7 @@ impl<'a> Draft<'a> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         loop {
             let number = NEXT.fetch_add(1, Ordering::Relaxed);
-            let name = format!(".instavm-draft-{}-{number}", std::process::id());
+            let name = format!("{PREFIX}{}-{number}", std::process::id());
             let name = CString::new(name).map_err(|_| Errno::INVAL)?;
             match make(&name) {
                 Ok(made) => {

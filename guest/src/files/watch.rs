@@ -13,6 +13,7 @@ use rustix::fs::inotify::{
 };
 use rustix::io::Errno;
 
+use super::draft::is_draft;
 use super::work::Work;
 use crate::failure::{CallError, CallResult};
 use crate::proto::{FileEvent, FileEventKind};
@@ -179,6 +180,10 @@ impl Watcher {
             }
             return Ok(());
         };
+        if is_draft(&name) {
+            // What the agent itself is writing is nobody's until it has its name.
+            return Ok(());
+        }
         let path = joined(directory, &name);
         let is_directory = what.contains(ReadFlags::ISDIR);
         let of = |kind| event_of(kind, path.clone(), is_directory);
