@@ -5,7 +5,8 @@ use crate::refusal::Refusal;
 use instavm_fork_protocol::Operation;
 use rustix::fs::{fstat, major, minor, open, readlink, stat, FileType, Mode, OFlags, Stat};
 use std::collections::{HashMap, HashSet};
-use std::fs;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// What the copy gets in place of the parent's own.
@@ -54,7 +55,7 @@ impl<'a> Inspection<'a> {
         replacements: &'a Replacements<'a>,
     ) -> Result<Self, Refusal> {
         let proc = format!("/proc/{pid}");
-        let maps = fs::read_to_string(format!("{proc}/maps"))
+        let maps = read_text(&format!("{proc}/maps"), MAPS_BYTES)
             .map_err(|error| not_forkable(format!("its memory map: {error}")))?;
         Ok(Self {
             proc,
@@ -129,12 +130,14 @@ impl<'a> Inspection<'a> {
                 .ok_or_else(|| unknown("not of a kind that can be copied"));
         }
         let status = stat(&path).map_err(|error| unknown(&error.to_string()))?;
-        let access =
-            Access::parse(&self.info(fd)?).ok_or_else(|| unknown("its mode is not readable"))?;
         match FileType::from_raw_mode(status.st_mode) {
             FileType::Socket => Ok(self.socket(fd)),
             FileType::CharacterDevice if is_harmless_device(&status) => Ok(Fate::Shared),
-            FileType::RegularFile => self.file(&path, &link, &status, access),
+            FileType::RegularFile => {
+                let access = Access::parse(&self.info(fd)?)
+                    .ok_or_else(|| unknown("its mode is not readable"))?;
+                self.file(&path, &link, &status, access)
+            }
             _ => Err(unknown("not of a kind that can be copied")),
         }
     }
@@ -173,7 +176,7 @@ impl<'a> Inspection<'a> {
     }
 
     fn info(&self, fd: i32) -> Result<String, Refusal> {
-        fs::read_to_string(format!("{}/fdinfo/{fd}", self.proc))
+        read_text(&format!("{}/fdinfo/{fd}", self.proc), INFO_BYTES)
             .map_err(|error| not_forkable(format!("descriptor {fd}: {error}")))
     }
 }
@@ -186,6 +189,28 @@ impl Steps {
             Passed::Opened(index) => self.opened.get(*index).map(AsFd::as_fd),
         }
     }
+}
+
+/// What such texts usually take; they are read in the parent's pause, and each call of the kernel counts.
+const INFO_BYTES: usize = 1024;
+const MAPS_BYTES: usize = 64 * 1024;
+
+fn read_text(path: &str, usual_bytes: usize) -> io::Result<String> {
+    // Into room that is there already: `fs::read_to_string` asks for the length, then begins with 32 bytes.
+    let mut bytes = vec![0; usual_bytes];
+    let mut file = File::open(path)?;
+    let mut length = 0;
+    loop {
+        if length == bytes.len() {
+            bytes.resize(2 * length, 0);
+        }
+        match file.read(&mut bytes[length..])? {
+            0 => break,
+            more => length += more,
+        }
+    }
+    bytes.truncate(length);
+    String::from_utf8(bytes).map_err(io::Error::other)
 }
 
 fn replace(fd: i32, position: usize) -> Operation {
