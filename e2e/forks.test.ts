@@ -76,7 +76,10 @@ print(open('/proc/sys/kernel/random/uuid').read().strip(), os.urandom(16).hex(),
     for (let round = 0; round < 4; round += 1) {
       await Promise.all(Array.from({ length: 6 }, (_, index) => workHard(server, `${String(round)}-${String(index)}`)));
     }
-    expect(figures()).toEqual(before);
+    const after = figures();
+    expect(after.descriptors).toBe(before.descriptors);
+    // QEMU ends threads that had nothing to do.
+    expect(after.threads).toBeLessThanOrEqual(before.threads);
     const stillAlive = readFileSync(`/proc/${String(pid)}/stat`, "utf8");
     expect(stillAlive).not.toContain(") Z ");
     expect(server.vmPids()).toEqual([pid]);

@@ -105,6 +105,7 @@ test("a session that is killed while its code runs: the call says so and nothing
 test("a sandbox whose process is killed leaves nothing, and its session can be killed", async () => {
   const { sessionId, vmId } = await server.client.createSession(small);
   process.kill(vmProcess(server, vmId), "SIGKILL");
+  await until("the session says so", async () => !(await server.client.sessionStatus(sessionId)).vmAlive);
   await until("its directory is gone", () =>
     tracesOf(server.stateDirectory).every((line) => !line.includes(String(vmId))),
   );
