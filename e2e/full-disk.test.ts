@@ -40,7 +40,7 @@ test("a create that finds the disk full says so and leaves nothing; with room ag
   await using server = await RealServer.start({ stateDiskMib: 1024 });
   const kept = await server.client.createSession(small);
   await server.client.execute(kept.sessionId, "kept = 1");
-  for (const leaveKib of [0, 16, 256, 1024, 2048, 3072]) {
+  for (const leaveKib of [0, 4, 16, 256, 1024, 2048, 3072]) {
     const ballast = fill(server.stateDirectory, leaveKib * kib);
     const create = server.client.createSession(small);
     const outcome = await create.then(

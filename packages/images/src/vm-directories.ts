@@ -17,7 +17,7 @@ export interface VmDirectoryOptions {
 }
 
 /**
- * Opens `<stateDirectory>/vms`. Throws `host_setup` when that path is so long that the sockets in it could not be bound.
+ * Opens `<stateDirectory>/vms`; making a VM's directory there throws `disk_full`. Throws `host_setup` when that path is so long that the sockets in it could not be bound.
  */
 export async function openVmDirectories(options: VmDirectoryOptions): Promise<VmDirectories> {
   const parent = join(options.stateDirectory, "vms");
@@ -27,7 +27,11 @@ export async function openVmDirectories(options: VmDirectoryOptions): Promise<Vm
   return {
     path,
     create: async (vmId) => {
-      await mkdir(path(vmId), { mode: 0o700 });
+      try {
+        await mkdir(path(vmId), { mode: 0o700 });
+      } catch (error) {
+        throw isFullDisk(error) ? fullDiskError(path(vmId), error) : error;
+      }
       // Whatever the umask.
       await chmod(path(vmId), 0o700);
       return path(vmId);
@@ -35,6 +39,15 @@ export async function openVmDirectories(options: VmDirectoryOptions): Promise<Vm
     list: async () => vmIdsAmong(await readdir(parent)),
     remove: (vmId) => removeTree(path(vmId)),
   };
+}
+
+function isFullDisk(error: unknown): boolean {
+  return error instanceof Error && "code" in error && (error.code === "ENOSPC" || error.code === "EDQUOT");
+}
+
+function fullDiskError(directory: string, cause: unknown): InstaVmError {
+  const message = `The filesystem of ${directory} has no room for another directory; expected some for a VM.`;
+  return new InstaVmError("disk_full", message, { cause });
 }
 
 function vmIdsAmong(names: readonly string[]): VmId[] {
