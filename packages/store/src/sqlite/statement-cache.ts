@@ -15,11 +15,23 @@ export function kyselyDatabase(database: DatabaseSync): SqliteDatabase {
     prepare: (text) => {
       const kept = statements.get(text);
       if (kept !== undefined) return kept;
-      const statement = kyselyStatement(database.prepare(text));
+      const prepared = kyselyStatement(database.prepare(text));
+      const statement = text === "rollback" ? whereThereIsSomething(database, prepared) : prepared;
       if (statements.size >= keptStatements) statements.clear();
       statements.set(text, statement);
       return statement;
     },
+  };
+}
+
+/**
+ * SQLite takes a transaction back by itself when the disk is full or cannot be read. A rollback that then finds none would
+ * stand in the way of the error that says so.
+ */
+function whereThereIsSomething(database: DatabaseSync, rollback: SqliteStatement): SqliteStatement {
+  return {
+    ...rollback,
+    run: (parameters) => (database.isTransaction ? rollback.run(parameters) : { changes: 0, lastInsertRowid: 0 }),
   };
 }
 
