@@ -1,5 +1,5 @@
 //! Forks of a real program with threads, a disk and a socket. (Those of VMs are in the engine's exam.)
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
 mod harness;
 

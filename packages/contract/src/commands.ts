@@ -178,6 +178,9 @@ export const signalNameSchema = z.enum([
 ]);
 export type SignalName = z.infer<typeof signalNameSchema>;
 
+/** All of them. */
+export const signalNames: readonly SignalName[] = signalNameSchema.options;
+
 /** Body of POST /v1/vms/{vm_id}/commands/{command_id}/signal. */
 export const signalCommandRequestSchema = z.object({
   signal: z

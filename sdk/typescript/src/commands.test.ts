@@ -3,22 +3,8 @@ import { expect, test } from "vitest";
 import type { Command, CommandOutput, Commands } from "./index.ts";
 import { ScriptedServer, sendError, sendJson } from "./testing/scripted-server.ts";
 import type { Answerer, Received } from "./testing/scripted-server.ts";
+import { executeAnswer, sessionAnswer as session, sessionId, vmId } from "./testing/sample-answers.ts";
 
-const sessionId = "0b5c6a0e-3f63-4d9b-8c43-0c7a3f5e2a11";
-const vmId = "abcdefghij0123456789";
-const session = {
-  id: sessionId,
-  session_id: sessionId,
-  vm_id: vmId,
-  status: "active",
-  created_at: "2026-01-02T03:04:05Z",
-  expires_at: "2026-01-02T03:09:05Z",
-  vm_alive: true,
-  memory_mb: 512,
-  vcpu_count: 2,
-  vm_lifetime_seconds: 300,
-  metadata: {},
-};
 const running = {
   id: 3,
   command_id: 3,
@@ -268,28 +254,8 @@ test("contexts are made, listed, used, restarted, interrupted and deleted", asyn
     cwd: "/root",
     is_busy: false,
   };
-  const executed = {
-    session_id: sessionId,
-    vm_id: vmId,
-    language: "python",
-    success: true,
-    exit_code: 0,
-    timed_out: false,
-    truncated: false,
-    context_lost: false,
-    out_of_memory: false,
-    execution_time: 0.1,
-    cpu_time: 0.1,
-    vm_start: null,
-    vm_ready_ms: null,
-    stdout: "42\n",
-    stderr: "",
-    output: "42\n",
-    results: [],
-    error: null,
-  };
   await using server = await serverOf(({ path, method }, response) => {
-    if (path === "/execute") sendJson(response, executed);
+    if (path === "/execute") sendJson(response, executeAnswer);
     else if (method === "DELETE") sendJson(response, { message: "Gone.", ...context });
     else sendJson(response, method === "GET" && path.endsWith("/contexts") ? [context] : context);
   });

@@ -8,23 +8,9 @@ import { InstaVm } from "./index.ts";
 import { CountingServer } from "./testing/counting-server.ts";
 import { ScriptedServer, sendError, sendJson } from "./testing/scripted-server.ts";
 import type { Answerer, Received } from "./testing/scripted-server.ts";
+import { sessionAnswer as session, sessionId, vmId } from "./testing/sample-answers.ts";
 
-const sessionId = "0b5c6a0e-3f63-4d9b-8c43-0c7a3f5e2a11";
-const vmId = "abcdefghij0123456789";
 const mebibyte = 1024 * 1024;
-const session = {
-  id: sessionId,
-  session_id: sessionId,
-  vm_id: vmId,
-  status: "active",
-  created_at: "2026-01-02T03:04:05Z",
-  expires_at: "2026-01-02T03:09:05Z",
-  vm_alive: true,
-  memory_mb: 512,
-  vcpu_count: 2,
-  vm_lifetime_seconds: 300,
-  metadata: {},
-};
 
 async function formOf(received: Received | undefined): Promise<FormData> {
   const headers = { "content-type": received?.contentType ?? "" };

@@ -1,4 +1,4 @@
-export { InstaVmError } from "@instavm/contract";
+export { InstaVmError, signalNames } from "@instavm/contract";
 export type { ErrorCode, FieldError, SignalName } from "@instavm/contract";
 export type * from "./answers.ts";
 export type { ApiKeys, CreateApiKeyOptions, ListApiKeysOptions } from "./api-keys.ts";

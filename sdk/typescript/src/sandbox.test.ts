@@ -2,37 +2,9 @@ import { expect, test } from "vitest";
 import { InstaVm, Sandbox, isInstaVmError, isNotFound, isRetryable } from "./index.ts";
 import { ScriptedServer, sendError, sendJson } from "./testing/scripted-server.ts";
 import type { Answerer } from "./testing/scripted-server.ts";
+import { executeAnswer, sessionAnswer as session, sessionId, vmId } from "./testing/sample-answers.ts";
 
-const sessionId = "0b5c6a0e-3f63-4d9b-8c43-0c7a3f5e2a11";
-const vmId = "abcdefghij0123456789";
-const session = {
-  id: sessionId,
-  session_id: sessionId,
-  vm_id: vmId,
-  status: "active",
-  created_at: "2026-01-02T03:04:05Z",
-  expires_at: "2026-01-02T03:09:05Z",
-};
-const executed = {
-  session_id: sessionId,
-  vm_id: vmId,
-  language: "bash",
-  success: true,
-  exit_code: 0,
-  timed_out: false,
-  truncated: false,
-  context_lost: false,
-  out_of_memory: false,
-  execution_time: 0.1,
-  cpu_time: 0.1,
-  vm_start: null,
-  vm_ready_ms: null,
-  stdout: "42\n",
-  stderr: "",
-  output: "42\n",
-  results: [],
-  error: null,
-};
+const executed = { ...executeAnswer, language: "bash" };
 
 const answers: Answerer = ({ path }, response) => {
   if (path === "/v1/sessions/session") sendJson(response, { ...session, start: "pool", ready_ms: 9 });

@@ -1,25 +1,11 @@
 import { InvalidArgumentError } from "commander";
 import type { Command } from "commander";
-import type { SignalName } from "instavm";
+import { signalNames, type SignalName } from "instavm";
 import type { ListCommandsOptions, LogsOptions, SignalOptions } from "../background-commands.ts";
 import type { CommandContext } from "../command-context.ts";
 import { wholeBetween, withExamples, withServerOptions } from "../command-options.ts";
 
 const highestId = 0xff_ff_ff_ff;
-const signalNames: readonly SignalName[] = [
-  "SIGHUP",
-  "SIGINT",
-  "SIGQUIT",
-  "SIGKILL",
-  "SIGUSR1",
-  "SIGUSR2",
-  "SIGALRM",
-  "SIGTERM",
-  "SIGCONT",
-  "SIGSTOP",
-  "SIGTSTP",
-  "SIGWINCH",
-];
 
 /** `commands …`: what `exec --detach` started. */
 export function addCommands(context: CommandContext): void {

@@ -74,7 +74,8 @@ export function fromZygote({ templates, zygotes, clone, turnstile }: ForkStrateg
         const origin = { kind: "zygote", machine: zygote.machine } as const;
         return await startClone({ origin, shape, env, priority: "normal" }, clone, signal);
       } catch (error) {
-        if (signal.aborted || !(error instanceof InstaVmError)) throw error;
+        // A full disk is not the zygote's fault, and a file clone would only find it full again.
+        if (signal.aborted || !(error instanceof InstaVmError) || error.code === "disk_full") throw error;
         clone.log.warn("vm.fork_failed", { zygote: zygote.machine.vmId, error });
         zygotes.giveUp(zygote, error.message);
         return undefined;

@@ -1,3 +1,4 @@
+import { InstaVmError } from "@instavm/contract";
 import { FakeClient, FakeWorld, nothing, settle } from "@instavm/testkit";
 import { describe, expect, test } from "vitest";
 
@@ -91,6 +92,17 @@ describe("a zygote", () => {
       expect(await startOf(await client.open())).toBe("fork");
     },
   );
+
+  test("stays when a fork finds the disk full", async () => {
+    const { world, server, client, awaitZygotes, startOf } = await forkingWorld();
+    await using _end = world;
+    await client.open();
+    await awaitZygotes(1);
+    const error = new InstaVmError("disk_full", "no room for a disk");
+    server.faults.plan("machine.fork", { kind: "fail", error });
+    await expect(client.open()).rejects.toMatchObject({ code: "disk_full" });
+    expect(await startOf(await client.open())).toBe("fork");
+  });
 
   test("fills the pool too", async () => {
     const { world, awaitZygotes } = await forkingWorld({ poolSize: 3 });

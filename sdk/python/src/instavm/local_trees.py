@@ -9,8 +9,12 @@ import tarfile
 from collections.abc import Generator, Iterator
 from os import PathLike, fsdecode, fsencode
 from secrets import token_hex
+from typing import TYPE_CHECKING
 
 from .exceptions import InvalidRequestError, NetworkError
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 #: Everything in an archive is in blocks of so many bytes.
 BLOCK_BYTES = tarfile.BLOCKSIZE
@@ -88,14 +92,15 @@ class _Pieces(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        view = memoryview(buffer)
         while not self._rest:
             piece = next(self._pieces, None)
             if piece is None:
                 return 0
             self._rest = memoryview(piece)
-        taken = min(len(self._rest), len(buffer))
-        buffer[:taken] = self._rest[:taken]
+        taken = min(len(self._rest), len(view))
+        view[:taken] = self._rest[:taken]
         self._rest = self._rest[taken:]
         return taken
 
