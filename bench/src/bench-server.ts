@@ -12,6 +12,8 @@ import { vmPids } from "./process-figures.ts";
 /** A real server of its own for one suite: own state, the machine's image and template cache. */
 export interface BenchServer extends AsyncDisposable {
   readonly client: HttpClient;
+  readonly baseUrl: string;
+  readonly apiKey: string;
   readonly stateDir: string;
   readonly pid: number;
   /** Stops the server process; its sandboxes live on until the server is disposed of. */
@@ -67,6 +69,8 @@ export async function startBenchServer(options: BenchServerOptions): Promise<Ben
   const client = new HttpClient(baseUrl, apiKey);
   const server: BenchServer = {
     client,
+    baseUrl,
+    apiKey,
     stateDir,
     pid,
     stop,

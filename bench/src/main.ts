@@ -4,6 +4,7 @@ import { parseArgs } from "node:util";
 import type { Extent, Figure, Suite } from "./result.ts";
 import { bootsUnderLoad } from "./suites/boots.ts";
 import { burst } from "./suites/burst.ts";
+import { clients } from "./suites/clients.ts";
 import { coldBootSuite } from "./suites/cold-boot.ts";
 import { forkSuite } from "./suites/fork.ts";
 import { idle } from "./suites/idle.ts";
@@ -23,6 +24,7 @@ const suites: readonly Suite[] = [
   forkSuite,
   coldBootSuite,
   warm,
+  clients,
   neighboursSuite,
   idle,
   burst,

@@ -38,10 +38,14 @@ export async function execute(
   return durationMs;
 }
 
-/** The public "time to interactive": create a sandbox, then its first Python result, over HTTP. */
-export async function createToFirstResult(server: BenchServer, seed: number): Promise<StartedSandbox> {
+/** The public "time to interactive": create a sandbox, then its first Python result, over HTTP. Its lifetime is the server's default, or what is given. */
+export async function createToFirstResult(
+  server: BenchServer,
+  seed: number,
+  lifetimeS?: number,
+): Promise<StartedSandbox> {
   const startedAt = performance.now();
-  const session = await server.client.call("POST", "/v1/sessions/session", {});
+  const session = await server.client.call("POST", "/v1/sessions/session", { vm_lifetime_seconds: lifetimeS });
   const createMs = performance.now() - startedAt;
   const sessionId = textField(session, "session_id");
   await execute(server, { sessionId, language: "python", code: `print(${seed}*7)`, prints: `${seed * 7}\n` });

@@ -24,7 +24,7 @@ use crate::process::command::Starter;
 use crate::process::environment::Variables;
 use crate::process::group::Groups;
 use crate::process::reaper::Reaper;
-use crate::proto::{open, outcome, Pong};
+use crate::proto::{open, outcome, Activate, Pong};
 
 /// Longest payload of a Ping, in bytes.
 const MAX_PING_BYTES: usize = 4096;
@@ -168,9 +168,26 @@ impl Agent {
 
     /// Serves any other call.
     pub async fn run(self: Arc<Self>, request: open::Call, call: Call) {
+        if let open::Call::Activate(request) = request {
+            return self.activate(request, &call);
+        }
         let call = Arc::new(call);
         let outcome = self.serve(request, &call).await;
         call.end(outcome);
+    }
+
+    /// Answers as soon as the kernel is no twin any more. The names are written behind the answer and before the next
+    /// call is read: one thread runs everything, and an answer is longer on its way than what is ready to run.
+    fn activate(&self, request: Activate, call: &Call) {
+        match identity::activate(self, request) {
+            Ok((activated, names)) => {
+                call.end(Ok(outcome::Outcome::Activated(activated)));
+                if let Some(names) = names {
+                    tokio::spawn(async move { identity::take_names(&names) });
+                }
+            }
+            Err(error) => call.end(Err(error)),
+        }
     }
 
     async fn serve(
@@ -180,9 +197,6 @@ impl Agent {
     ) -> CallResult<outcome::Outcome> {
         use outcome::Outcome;
         Ok(match request {
-            open::Call::Activate(request) => {
-                Outcome::Activated(identity::activate(self, request).await?)
-            }
             open::Call::Exec(request) => Outcome::ExecEnded(exec::exec(self, call, request).await?),
             open::Call::RunCode(request) => {
                 Outcome::CodeEnded(run_code::run_code(self, call, request).await?)
@@ -251,12 +265,13 @@ impl Agent {
             open::Call::WatchFiles(request) => {
                 Outcome::WatchEnded(watch::watch(self, call, request).await?)
             }
-            open::Call::Ping(_)
+            open::Call::Activate(_)
+            | open::Call::Ping(_)
             | open::Call::SetClock(_)
             | open::Call::Stats(_)
             | open::Call::ListContexts(_) => {
                 return Err(CallError::internal(
-                    "a call that is answered at once was not",
+                    "a call that is answered elsewhere was not",
                 ));
             }
         })

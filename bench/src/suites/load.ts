@@ -36,13 +36,13 @@ export const load: Suite = {
   about: `${clients} clients with mixed calls in ${sessions} sandboxes: latencies, failures, the server's memory`,
   async run(report, { minutes }) {
     await using server = await startBenchServer({ poolSize: 2, forks: true });
+    const forMs = minutes * minuteMs;
     const own: LoadedSession[] = [];
     for (let index = 0; index < sessions; index += 1) {
-      const { sessionId, vmId } = await createToFirstResult(server, index + 1);
+      const { sessionId, vmId } = await createToFirstResult(server, index + 1, Math.ceil(forMs / 1000) + 600);
       own.push({ server, sessionId, vmId });
     }
     const outcome = new Outcome();
-    const forMs = minutes * minuteMs;
     const untilMs = performance.now() + forMs;
     using memory = new MemorySeries(server.pid, 1000);
     const client = async (number: number): Promise<void> => {

@@ -4,7 +4,6 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 
 use rustix::time::{clock_gettime, clock_settime, ClockId, Timespec};
-use tokio::task::yield_now;
 
 use crate::agent::{Agent, Surroundings};
 use crate::context::actor::Activation;
@@ -19,8 +18,16 @@ const SEED_BYTES: usize = 32;
 /// 2001-09-09; a clock before that is a mistake of the host's.
 const EARLIEST_TIME_NS: u64 = 1_000_000_000_000_000_000;
 
-/// Makes this VM an individual; nothing of it is done when the request is wrong.
-pub async fn activate(agent: &Agent, request: Activate) -> CallResult<Activated> {
+/// What of an activation is left to do once it was answered.
+#[derive(Debug)]
+pub struct Names {
+    hostname: String,
+    machine_id: String,
+}
+
+/// Makes this VM an individual; nothing of it is done when the request is wrong. The kernel is one when this returns; an
+/// interpreter becomes one before its next cell, and the names are written by whoever answers.
+pub fn activate(agent: &Agent, request: Activate) -> CallResult<(Activated, Option<Names>)> {
     check(&request)?;
     let mut activation = Activation {
         seed: Vec::new(),
@@ -34,20 +41,15 @@ pub async fn activate(agent: &Agent, request: Activate) -> CallResult<Activated>
         time_ns => step_clock(agent, time_ns)?,
     };
     agent.install_env(activation.env.clone());
-    let in_contexts = async {
-        if !activation.seed.is_empty() || !activation.env.is_empty() {
-            agent.contexts.activate(&activation).await;
-        }
-    };
-    let in_files = async {
-        // The interpreters seed themselves on another vCPU meanwhile.
-        yield_now().await;
-        if !request.keep_identity && agent.surroundings == Surroundings::Vm {
-            take_names(&request.hostname, &request.machine_id);
-        }
-    };
-    tokio::join!(in_contexts, in_files);
-    Ok(Activated { clock_step_ns })
+    if !activation.seed.is_empty() || !activation.env.is_empty() {
+        agent.contexts.activate(&activation);
+    }
+    let owns_names = !request.keep_identity && agent.surroundings == Surroundings::Vm;
+    let names = owns_names.then_some(Names {
+        hostname: request.hostname,
+        machine_id: request.machine_id,
+    });
+    Ok((Activated { clock_step_ns }, names))
 }
 
 /// Steps the clock to the host's.
@@ -120,7 +122,12 @@ fn take_entropy(agent: &Agent, entropy: &[u8]) -> CallResult<Vec<u8>> {
 }
 
 /// The names are for programs to read; that a program made a file unwritable is no reason to fail.
-fn take_names(hostname: &str, machine_id: &str) {
+pub fn take_names(
+    Names {
+        hostname,
+        machine_id,
+    }: &Names,
+) {
     let report = |what: &str, result: std::io::Result<()>| {
         if let Err(error) = result {
             log::warn(format_args!("{what}: {error}"));

@@ -57,7 +57,7 @@ pub struct Activation {
 
 #[derive(Debug, Default)]
 struct Wishes {
-    activations: Vec<(Activation, oneshot::Sender<()>)>,
+    activations: Vec<Activation>,
     restarts: Vec<oneshot::Sender<()>>,
     is_interrupted: bool,
     is_woken: bool,
@@ -208,16 +208,10 @@ impl Context {
         self.control.wish(|wishes| wishes.is_deleted = true);
     }
 
-    /// Makes the interpreter an individual; returns when that is done, or at once when a cell runs: then it is done behind it.
-    pub async fn activate(&self, activation: Activation) {
-        let (sender, receiver) = oneshot::channel();
-        let is_busy = self.is_busy();
+    /// Makes the interpreter an individual before its next cell.
+    pub fn activate(&self, activation: Activation) {
         self.control
-            .wish(|wishes| wishes.activations.push((activation, sender)));
-        if !is_busy {
-            // An actor that has ended has nothing to activate.
-            let _ = receiver.await;
-        }
+            .wish(|wishes| wishes.activations.push(activation));
     }
 }
 
@@ -351,10 +345,8 @@ impl Actor {
             if !restarts.is_empty() && !matches!(self.slot, Slot::Empty) {
                 self.start();
             }
-            for (activation, answer) in activations {
+            for activation in activations {
                 self.activate(activation).await;
-                // Whoever waited may be gone with its session.
-                let _ = answer.send(());
             }
             for answer in restarts {
                 let _ = answer.send(());

@@ -119,10 +119,10 @@ impl Contexts {
         }
     }
 
-    /// Makes every interpreter that runs an individual.
-    pub async fn activate(&self, activation: &Activation) {
+    /// Makes every interpreter that runs an individual, before its next cell.
+    pub fn activate(&self, activation: &Activation) {
         for context in self.all() {
-            context.activate(activation.clone()).await;
+            context.activate(activation.clone());
         }
     }
 }

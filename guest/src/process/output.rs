@@ -20,7 +20,7 @@ use crate::scratch;
 /// After output, or a start.
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
 /// Doubled from the first; a longer silence is waited out.
-const LONGEST_PAUSE: Duration = Duration::from_millis(16);
+const LONGEST_PAUSE: Duration = Duration::from_millis(4);
 /// Half a pipe: a process that prints that much in a pause is not made to wait.
 const BUSY_BYTES: usize = 32 * 1024;
 

@@ -29,6 +29,8 @@ const defaults = { connectTimeoutMs: 30_000, attemptTimeoutMs: 2000, keepaliveMs
 /** Bytes of an earlier connection must have left the guest's port before the next one. */
 const pauseAfterFailureMs = 50;
 const longestAttemptFactor = 8;
+/** A guest that took so long to take its time is told it again. */
+const lateClockMs = 20;
 /** While the socket does not exist yet: first every ms, later every 10 ms. */
 const quickPolls = 100;
 const quickPollMs = 1;
@@ -88,15 +90,20 @@ export class GuestLink implements AgentLink {
     const frames = this.#framesOver(socket);
     const session = new LinkedSession(frames);
     using attempt = startDeadline({ subject: "the handshake", ...bounds });
-    const { activate } = first;
+    const { activate, startedAtMs } = first;
+    const sentAtMs = performance.now();
     const activated =
       activate === undefined
         ? Promise.resolve()
-        : session.activate(activate, { signal: bounds.signal }, performance.now() - first.startedAtMs);
+        : session.activate(activate, { signal: bounds.signal }, sentAtMs - startedAtMs);
     activated.catch(() => {});
     try {
       await untilAborted(() => frames.welcomed, attempt.signal);
       await activated;
+      // The time waited with the rest until the guest came up.
+      if (activate !== undefined && performance.now() - sentAtMs > lateClockMs) {
+        await session.setClock(activate.unixTimeMs + performance.now() - startedAtMs, { signal: bounds.signal });
+      }
       return session;
     } catch (error) {
       const reason = error instanceof Error ? error : guestUnreachableError("the attempt was given up", error);

@@ -21,7 +21,7 @@ import type { FrameSession } from "./frame-session.ts";
 import { sendContent, sendRest } from "./call-input.ts";
 import { readerLeftError } from "./guest-stream.ts";
 import { readPath } from "./guest-path.ts";
-import { activateCall, execCall, readFileCall, runCodeCall, writeFileCall } from "./requests.ts";
+import { activateCall, execCall, readFileCall, runCodeCall, setClockCall, writeFileCall } from "./requests.ts";
 import { LinkedContexts } from "./session-contexts.ts";
 import { LinkedFiles } from "./session-files.ts";
 import { LinkedProcesses } from "./session-processes.ts";
@@ -72,6 +72,13 @@ export class LinkedSession implements AgentSession, AsyncDisposable {
   async activate(request: ActivateRequest, waiting: Waiting = {}, lateMs = 0): Promise<void> {
     await this.#calls.ask(activateCall(request, lateMs), { subject: "activate", topic: "vm", waiting }, (outcome) =>
       outcome.case === "activated" ? true : undefined,
+    );
+  }
+
+  /** Steps the guest's clock. */
+  async setClock(unixTimeMs: number, waiting: Waiting = {}): Promise<void> {
+    await this.#calls.ask(setClockCall(unixTimeMs), { subject: "set the clock", topic: "vm", waiting }, (outcome) =>
+      outcome.case === "clockSet" ? true : undefined,
     );
   }
 

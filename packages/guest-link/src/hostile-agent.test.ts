@@ -70,6 +70,25 @@ describe("connecting to an agent", () => {
     expect(peer.connections.length).toBeGreaterThan(1);
   });
 
+  it("tells an agent that was late to take its time what time it is then", async () => {
+    const times: number[] = [];
+    await using peer = await faultPeer(async (connection) => {
+      await connection.greet();
+      const { streamId, open } = await connection.opened();
+      if (open.call.case === "activate") times.push(Number(open.call.value.unixTimeNs) / 1e6);
+      await delay(300);
+      connection.end(streamId, { case: "activated", value: {} });
+      const late = await connection.opened();
+      if (late.open.call.case === "setClock") times.push(Number(late.open.call.value.unixTimeNs) / 1e6);
+      connection.end(late.streamId, { case: "clockSet", value: {} });
+      await connection.letGo();
+    });
+    const unixTimeMs = 1_800_000_000_000;
+    await using _session = await patient.connect(peer.socketPath, { activate: { unixTimeMs, env: {} } });
+    const [first = 0, second = 0] = times;
+    expect([first >= unixTimeMs, second - first >= 290]).toEqual([true, true]);
+  });
+
   it("gives up on a silent agent at its deadline and leaves no connection", async () => {
     await using peer = await faultPeer(silent);
     await expect(link.connect(peer.socketPath, { timeoutMs: 500 })).rejects.toMatchObject({

@@ -46,6 +46,10 @@ export function activateCall(request: ActivateRequest, lateMs: number): OpenCall
   };
 }
 
+export function setClockCall(unixTimeMs: number): OpenCall {
+  return { case: "setClock", value: { unixTimeNs: nanoseconds(unixTimeMs) } };
+}
+
 /** Throws `too_large` for a long script with open stdin. */
 export function execCall(request: ExecRequest): CallWithRest {
   const { value, rest } = execValue(request);
