@@ -8,7 +8,7 @@ const outside = ["**/node_modules/**", ".build/**", ".tools/**", "target/**"];
  * - `checks`: what the repository promises about itself (`script/checks`);
  * - `integration`: beside the code, `*.vm.test.ts`: one part against real QEMU and the built image;
  * - `e2e`: a real server, driven from outside (`e2e/`).
- * VMs share two cores with their tests, so the last two run one file at a time.
+ * The integration tests' VMs fill the cores of a small machine by themselves, so they run one file at a time. Those of `e2e` wait a lot.
  */
 export default defineConfig({
   test: {
@@ -47,7 +47,6 @@ export default defineConfig({
           name: "e2e",
           include: ["e2e/**/*.test.ts"],
           exclude: outside,
-          fileParallelism: false,
           testTimeout: 180_000,
           hookTimeout: 300_000,
         },
