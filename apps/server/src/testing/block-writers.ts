@@ -59,14 +59,14 @@ export class Telling implements AsyncDisposable {
   acknowledged: readonly number[] = [];
   readonly #stop = new AbortController();
   readonly #reading: Promise<void>;
-  #failure: unknown;
+  #failure: Error | undefined;
 
   private constructor(agent: Awaited<ReturnType<Fork["agent"]>>, restS: number) {
     const argv = ["python3", programPath, "tell", `${restS}`];
     const call = agent.exec({ command: { argv } }, { signal: this.#stop.signal });
     call.ended.catch(() => {});
     this.#reading = this.#read(call).catch((error: unknown) => {
-      if (!this.#stop.signal.aborted) this.#failure = error;
+      if (!this.#stop.signal.aborted) this.#failure = error instanceof Error ? error : new Error(String(error));
     });
   }
 
