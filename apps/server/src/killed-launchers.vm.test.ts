@@ -13,7 +13,7 @@ import { until } from "./testing/until.ts";
 
 const kills = Number(process.env["INSTAVM_FORK_KILLS"] ?? 8);
 /** From before the request is read to after the copy runs. */
-const longestDelayMs = 24;
+const longestDelayMs = 40;
 /** A copy that waits for its *go* notices at once that nobody will give it. */
 const noticeMs = 250;
 
@@ -87,12 +87,13 @@ describe("a launcher that is killed while it forks a VM that writes", () => {
       };
       const pid = room.processes().get(room.source.vmId);
       const [descriptors] = figures();
-      let finished = 0;
+      const finished = { livingHost: 0, dyingHost: 0 };
       for (let round = 0; round < kills; round += 1) {
         const before = telling.acknowledged;
         // The golden ratio's multiples cover the time evenly, however many rounds there are.
         const part = (round * 0.618_034) % 1;
-        finished += Number(await (round % 2 === 0 ? underLivingHost(part) : underDyingHost(part)));
+        if (round % 2 === 0) finished.livingHost += Number(await underLivingHost(part));
+        else finished.dyingHost += Number(await underDyingHost(part));
         await untilOnlySource();
         expect(room.processes().get(room.source.vmId)).toBe(pid);
         await telling.more(5);
@@ -100,7 +101,8 @@ describe("a launcher that is killed while it forks a VM that writes", () => {
           return telling.acknowledged.every((count, writer) => count > (before[writer] ?? 0));
         });
       }
-      console.info(`${finished} of ${kills} forks came to be, ${telling.lines} lines of the stream`);
+      const { livingHost, dyingHost } = finished;
+      console.info(`${livingHost} + ${dyingHost} of ${kills} forks came to be, ${telling.lines} lines of the stream`);
       await until("descriptors are closed, the dead are reaped, one launcher is left", () => {
         return figures()[0] <= descriptors && zombies() === 0 && launchersOf(room.directoryOf(room.source.vmId)) === 1;
       });
