@@ -160,6 +160,7 @@ describe("a zygote", () => {
     server.faults.plan("machine.fork", { kind: "fail", error: new InstaVmError("not_forkable", "an open pipe") });
     await world.clock.passUntil(() => world.log.count("zygote.given_up") === 1, "it is given up");
     await world.clock.passUntil(() => world.room.openSessions === 2, "the pool is full");
+    expect([...world.room.processes.values()].some(({ origin }) => origin === "clone")).toBe(true);
   });
 
   test("is made for each shape within the memory; the least recently used goes", async () => {
