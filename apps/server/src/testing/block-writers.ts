@@ -7,7 +7,7 @@ const programPath = "/root/block-writers.py";
 const source = new URL("block-writers.py", import.meta.url);
 
 /** How many there are in a VM. */
-export const writerCount = 4;
+const writerCount = 4;
 
 /** Starts the writers in a VM; they outlive every session with its agent. */
 export async function startWriters(vm: Fork): Promise<void> {
