@@ -21,7 +21,7 @@ describe("forks of VMs of other shapes", () => {
     await server[Symbol.asyncDispose]();
   });
 
-  test.each([1, 2, 4])("a VM with %i vCPUs forks, and each copy uses all of them", async (vcpuCount) => {
+  test.each([1, 2, 4] as const)("a VM with %i vCPUs forks, and each copy uses all of them", async (vcpuCount) => {
     const zygotes = (): Promise<number> => server.metric("instavm_zygotes_ready");
     const before = await zygotes();
     await (await TestSession.open(server, { vcpuCount }))[Symbol.asyncDispose]();

@@ -3,7 +3,7 @@
 use crate::config::Config;
 use crate::connection::{Connection, Gone};
 use crate::fork::plan::ForkPlan;
-use crate::fork::{Forked, Parent};
+use crate::fork::{ended_before, Forked, Parent};
 use crate::log::Log;
 use crate::prepare::{bound_log, Prepared};
 use crate::process_file::{self, parent_of, ProcessName};
@@ -465,7 +465,11 @@ fn register_fork(forked: &Forked) -> Result<(ProcessName, Running), Refusal> {
         .filter(|pid| !pid.is_init())
         .ok_or_else(named)?;
     let is_own = parent_of(forked.pid) == Some(std::process::id());
-    let (name, pidfd) = register(pid, forked.made.directory(), FORKED_PROGRAM)?;
+    let registered = register(pid, forked.made.directory(), FORKED_PROGRAM);
+    let (name, pidfd) = registered.map_err(|refusal| match ProcessName::of(forked.pid) {
+        Ok(_) => refusal,
+        Err(_) => ended_before("it was registered"),
+    })?;
     let _ = setpriority_pgrp(Some(pid), forked.priority);
     if forked.priority != 0 {
         set_session_priority(pid, forked.priority);

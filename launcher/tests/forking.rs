@@ -3,127 +3,15 @@
 
 mod harness;
 
-use harness::{is_alive, stat_fields, wait_until, Client, Home};
-use instavm_launcher::proto::{ended::How, ErrorCode, Fork, Listener, Start};
+use harness::forkable::{
+    ask, assert_lives, dial, disk_count, fork, program, settle, start_program, tell,
+};
+use harness::{stat_fields, wait_until, Home};
+use instavm_launcher::proto::{ended::How, ErrorCode, Start};
 use std::fs;
-use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
+use std::io::Read;
 use std::path::Path;
-use std::time::{Duration, Instant};
-
-/// Three threads count, the first of them into the disk; the main thread tells how far, or what one asks for.
-const PROGRAM: &str = r#"
-import ctypes, mmap, os, socket, sys, threading, time
-disk = os.open("disk.raw", os.O_RDWR)
-counts = [0, 0, 0]
-def count(at):
-    while True:
-        counts[at] += 1
-        if at == 0:
-            os.pwrite(disk, b"%08d" % counts[0], 0)
-        time.sleep(0.001)
-for at in range(3):
-    threading.Thread(target=count, args=(at,), daemon=True).start()
-listener = socket.socket(fileno=4)
-kept = []
-while True:
-    connection, _ = listener.accept()
-    kept.append(connection)
-    asked = connection.recv(100).decode()
-    if asked == "tell":
-        connection.sendall(("%d %d %d %d" % (os.getpid(), *counts)).encode())
-        connection.close()
-        kept.pop()
-    elif asked == "keep":
-        connection.sendall(b"kept")
-    elif asked.startswith("exit "):
-        os._exit(int(asked[5:]))
-    elif asked == "open":
-        kept.append(open("other", "w"))
-    elif asked == "pipe":
-        kept.append(os.pipe())
-    elif asked == "share":
-        kept.append(mmap.mmap(-1, 4096))
-    elif asked == "program":
-        try:
-            os.execv("/bin/true", ["true"])
-        except OSError as error:
-            connection.sendall(str(error.errno).encode())
-    if asked in ("open", "pipe", "share"):
-        connection.sendall(b"done")
-"#;
-
-fn program(vm: &str) -> Start {
-    Start {
-        vm_id: vm.into(),
-        program: "/usr/bin/python3".into(),
-        args: vec!["-S".into(), "-c".into(), PROGRAM.into()],
-        listeners: vec![listener()],
-        forkable: true,
-        ..Start::default()
-    }
-}
-
-fn listener() -> Listener {
-    Listener {
-        fd: 4,
-        name: "agent.sock".into(),
-    }
-}
-
-fn fork(parent: &str, vm: &str) -> Fork {
-    Fork {
-        parent_vm_id: parent.into(),
-        vm_id: vm.into(),
-        disks: vec!["disk.raw".into()],
-        listeners: vec![listener()],
-        ..Fork::default()
-    }
-}
-
-fn start_program(home: &Home, client: &mut Client, number: usize) -> String {
-    let vm = home.vm(number);
-    fs::write(home.vm_file(&vm, "disk.raw"), [0; 64]).unwrap();
-    client.start(program(&vm)).unwrap();
-    vm
-}
-
-fn dial(home: &Home, vm: &str, what: &str) -> UnixStream {
-    let mut stream = UnixStream::connect(home.vm_file(vm, "agent.sock")).unwrap();
-    stream
-        .set_read_timeout(Some(Duration::from_secs(20)))
-        .unwrap();
-    stream.write_all(what.as_bytes()).unwrap();
-    stream
-}
-
-fn ask(home: &Home, vm: &str, what: &str) -> String {
-    let mut answer = [0; 100];
-    let length = dial(home, vm, what).read(&mut answer).unwrap();
-    String::from_utf8_lossy(&answer[..length]).into_owned()
-}
-
-/// The process's own id, and how far each thread has counted.
-fn tell(home: &Home, vm: &str) -> (u32, Vec<u64>) {
-    let answer = ask(home, vm, "tell");
-    let mut words = answer.split(' ');
-    let pid = words.next().unwrap().parse().unwrap();
-    (pid, words.map(|word| word.parse().unwrap()).collect())
-}
-
-/// All threads count on.
-fn assert_lives(home: &Home, vm: &str) {
-    let (_, before) = tell(home, vm);
-    wait_until("every thread counts", || {
-        let (_, now) = tell(home, vm);
-        now.iter().zip(&before).all(|(now, before)| now > before)
-    });
-}
-
-fn disk_count(home: &Home, vm: &str) -> u64 {
-    let bytes = fs::read(home.vm_file(vm, "disk.raw")).unwrap();
-    String::from_utf8_lossy(&bytes[..8]).parse().unwrap_or(0)
-}
+use std::time::Duration;
 
 #[test]
 fn a_copy_goes_on_where_its_parent_stood_with_a_disk_and_a_socket_of_its_own() {
@@ -201,36 +89,6 @@ fn a_connection_of_the_parent_stays_and_is_cut_in_the_copy() {
 }
 
 #[test]
-fn what_is_not_understood_is_refused_with_the_reason_and_the_parent_goes_on() {
-    let home = Home::new();
-    let _launcher = home.launch_forking();
-    let mut client = home.connect();
-    for (number, (what, reason)) in [
-        ("open", "neither a disk nor its log"),
-        ("pipe", "pipe:"),
-        ("share", "mapped for writing, and shared"),
-    ]
-    .into_iter()
-    .enumerate()
-    {
-        let parent = start_program(&home, &mut client, 10 + number);
-        assert_lives(&home, &parent);
-        assert_eq!(ask(&home, &parent, what), "done");
-        let child = home.vm(20 + number);
-        let (code, message) = client.fork(fork(&parent, &child)).unwrap_err();
-        assert_eq!(code, ErrorCode::NotForkable, "{message}");
-        assert!(message.contains(reason), "{message}");
-        assert_lives(&home, &parent);
-        let left: Vec<_> = fs::read_dir(home.vm_file(&child, "."))
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name())
-            .filter(|name| name != "vm.log")
-            .collect();
-        assert!(left.is_empty(), "{left:?}");
-    }
-}
-
-#[test]
 fn without_the_library_nothing_is_forked() {
     let home = Home::new();
     let _launcher = home.launch(&[]);
@@ -298,34 +156,4 @@ fn a_launcher_that_is_killed_while_it_forks_harms_nobody() {
         .unwrap()
         .count();
     assert!(descriptors < 16, "{descriptors} descriptors are open");
-}
-
-/// A copy that had its go runs and is known; any other is gone.
-fn settle(home: &Home, child: &str) {
-    let mut client = home.connect();
-    let start = Instant::now();
-    loop {
-        let known = client.list().into_iter().find(|one| one.vm_id == child);
-        let running = known.as_ref().filter(|one| one.ended.is_none());
-        if let Some(running) = running.filter(|one| is_alive(one.pid)) {
-            if start.elapsed() > Duration::from_millis(200) {
-                assert_eq!(tell(home, child).0, running.pid);
-                client.signal(child, 9).unwrap();
-                return;
-            }
-        } else if !processes_in(home, child) {
-            return;
-        }
-        assert!(
-            start.elapsed() < Duration::from_secs(20),
-            "a copy is neither known nor gone: {known:?}"
-        );
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
-fn processes_in(home: &Home, vm: &str) -> bool {
-    let directory = home.path.join("state/vms").join(vm);
-    let mut entries = fs::read_dir("/proc").unwrap().flatten();
-    entries.any(|entry| fs::read_link(entry.path().join("cwd")).is_ok_and(|cwd| cwd == directory))
 }

@@ -109,6 +109,10 @@ impl Conversation {
             })?;
         match answer.errno {
             0 => Ok(answer),
+            // The library's own limit; by then all go on.
+            libc::ETIMEDOUT => Err(not_forkable(format!(
+                "{what}: a thread did not stand within a second"
+            ))),
             errno => Err(failed(Errno::from_raw_os_error(errno.clamp(1, 4095)))),
         }
     }

@@ -106,17 +106,21 @@ impl Forked {
             Some(Report { errno, operation }) => Err(not_forkable(format!(
                 "step {operation} of the child: error {errno}"
             ))),
-            None => Err(not_forkable("the child ended before it reported")),
+            None => Err(ended_before("it reported")),
         }
     }
 
     /// Lets it run: it is known on disk. What is returned is to be read until something comes.
     pub fn go(mut self) -> Result<Option<FirstAnswer>, Refusal> {
-        send(&self.report, b"g", SendFlags::NOSIGNAL)
-            .map_err(|error| Refusal::os("the fork's go", error))?;
+        send(&self.report, b"g", SendFlags::NOSIGNAL).map_err(|_| ended_before("its go"))?;
         self.made.keep();
         Ok(self.first_input.take().map(FirstAnswer))
     }
+}
+
+/// The child is gone, killed by somebody: its parent is as it was.
+pub fn ended_before(what: &str) -> Refusal {
+    not_forkable(format!("the child ended before {what}"))
 }
 
 /// The connection that the first input was written to.

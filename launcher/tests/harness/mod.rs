@@ -7,6 +7,8 @@
     missing_docs
 )]
 
+pub mod forkable;
+
 use instavm_launcher::proto::{
     request, response, Ended, ErrorCode, Forget, Fork, Hello, List, Process, Request, Response,
     Signal, Start, Started,

@@ -161,11 +161,11 @@ function createHost(ports: PlatformPorts, settings: PlatformSettings, gauge: Wor
   const make = async (signal: AbortSignal): Promise<Sandbox> => {
     const { shape, warmUp: steps } = settings.pool;
     const template = await templates.get(shape, signal);
-    const sandbox = await startClone(
-      { origin: await zygotes.origin(template, signal), shape, env: {}, priority: "background" },
-      clone,
-      signal,
-    );
+    const how = { shape, env: {}, priority: "background" } as const;
+    const origin = await zygotes.findOrAwait(template, signal);
+    const sandbox =
+      (origin === undefined ? undefined : await zygotes.tryFork({ origin, ...how }, signal)) ??
+      (await startClone({ origin: { kind: "template", template }, ...how }, clone, signal));
     try {
       await warmUp(await sandbox.agent(signal), steps, {
         ...ports,
@@ -183,7 +183,7 @@ function createHost(ports: PlatformPorts, settings: PlatformSettings, gauge: Wor
   const pool = new Pool({ ...ports, make, gauge, settings: settings.pool });
   const strategies = [
     fromPool(pool, clone),
-    fromZygote({ templates, zygotes, clone, turnstile: new Turnstile(settings.forksAtOnce) }),
+    fromZygote({ templates, zygotes, turnstile: new Turnstile(settings.forksAtOnce) }),
     fromTemplate({ templates, clone, turnstile: new Turnstile(settings.startsAtOnce) }),
   ];
   return new Host({ templates, pool, zygotes, clone, strategies });

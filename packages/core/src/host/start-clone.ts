@@ -25,7 +25,7 @@ export interface CloneParts extends SandboxPorts {
 }
 
 /** What a clone is a copy of: a template's files, a process that stands, or one that runs. */
-export type CloneOrigin =
+type CloneOrigin =
   | { readonly kind: "template"; readonly template: Template }
   | { readonly kind: "zygote"; readonly machine: PausedMachine }
   | { readonly kind: "sandbox"; readonly sandbox: Sandbox };

@@ -51,17 +51,16 @@ function mayGoBetter(error: unknown): boolean {
   return error instanceof InstaVmError && (error.code === "engine_failed" || error.code === "launcher_unreachable");
 }
 
-/** What forks need beside the parts of a clone. */
+/** What forks need. */
 export interface ForkStrategyParts {
   readonly templates: Templates;
   readonly zygotes: Zygotes;
-  readonly clone: CloneParts;
   /** So many start at once; more would only slow each other. */
   readonly turnstile: Turnstile;
 }
 
-/** Forks the template's zygote, when there is one. One that cannot be forked any more is given up, and replaced. */
-export function fromZygote({ templates, zygotes, clone, turnstile }: ForkStrategyParts): StartStrategy {
+/** Forks the template's zygote, when there is one. */
+export function fromZygote({ templates, zygotes, turnstile }: ForkStrategyParts): StartStrategy {
   return {
     kind: "fork",
     start: async ({ shape, env }, signal) => {
@@ -70,16 +69,7 @@ export function fromZygote({ templates, zygotes, clone, turnstile }: ForkStrateg
       using _pass = await turnstile.enter(signal);
       const zygote = zygotes.find(template);
       if (zygote === undefined) return undefined;
-      try {
-        const origin = { kind: "zygote", machine: zygote.machine } as const;
-        return await startClone({ origin, shape, env, priority: "normal" }, clone, signal);
-      } catch (error) {
-        // A full disk is not the zygote's fault, and a file clone would only find it full again.
-        if (signal.aborted || !(error instanceof InstaVmError) || error.code === "disk_full") throw error;
-        clone.log.warn("vm.fork_failed", { zygote: zygote.machine.vmId, error });
-        zygotes.giveUp(zygote, error.message);
-        return undefined;
-      }
+      return await zygotes.tryFork({ origin: zygote, shape, env, priority: "normal" }, signal);
     },
   };
 }

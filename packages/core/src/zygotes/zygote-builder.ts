@@ -16,8 +16,12 @@ const probeLimitMs = 20_000;
 /** Two, because what they draw at random must differ. */
 const probeCount = 2;
 
+/** So many forks in a row that stay silent are no matter of a busy host. */
+export const silencesLimit = 3;
+
 /** A VM of one template that stands still, to be forked. */
 export interface Zygote {
+  readonly kind: "zygote";
   readonly machine: PausedMachine;
 }
 
@@ -53,7 +57,7 @@ export async function buildZygote(template: Template, build: ZygoteBuild): Promi
     paused = await running.pause({ signal, timeoutMs: stepTimeoutMs });
     await probe(paused, template, build);
     clone.log.info("zygote.made", { vmId, shape, ms: Math.round(clone.clock.monotonicMs() - startedAtMs) });
-    return { machine: paused };
+    return { kind: "zygote", machine: paused };
   } catch (error) {
     await clone.leftovers.release(vmId, paused ?? running ?? nothingRuns);
     throw error;
@@ -75,25 +79,40 @@ async function warm(machine: RunningMachine, { clone, warmUp: steps, signal }: Z
   }
 }
 
-/** Each probe must compute right, draw its own entropy, and have a disk of its own. */
-async function probe(machine: PausedMachine, { key }: Template, { clone, signal }: ZygoteBuild): Promise<void> {
-  const drawn = new Set<string>();
-  for (let count = 0; count < probeCount; count += 1) {
-    const origin = { kind: "zygote", machine } as const;
-    const request = { origin, shape: key.shape, env: {}, priority: "normal" } as const;
-    const sandbox = await startClone(request, clone, signal);
+/** Each probe must compute right, draw its own entropy, and have a disk of its own. One that stays silent is tried again. */
+async function probe(machine: PausedMachine, template: Template, build: ZygoteBuild): Promise<void> {
+  const drawn: string[] = [];
+  for (let silences = 0; drawn.length < probeCount;) {
     try {
-      drawn.add(await draw(await sandbox.agent(signal), signal));
-    } finally {
-      await sandbox.destroy({ cause: "discarded", reason: "it was only a probe" });
+      drawn.push(await probeOnce(machine, template, build));
+      silences = 0;
+    } catch (error) {
+      silences += 1;
+      if (build.signal.aborted || !isSilence(error) || silences >= silencesLimit) throw error;
+      build.clone.log.warn("zygote.probe_silent", { zygote: machine.vmId, error });
     }
   }
-  if (drawn.size !== probeCount) {
+  if (new Set(drawn).size !== probeCount) {
     throw new InstaVmError(
       "guest_failure",
       "two forks of the zygote drew the same random bytes; expected different ones",
     );
   }
+}
+
+async function probeOnce(machine: PausedMachine, { key }: Template, { clone, signal }: ZygoteBuild): Promise<string> {
+  const origin = { kind: "zygote", machine } as const;
+  const sandbox = await startClone({ origin, shape: key.shape, env: {}, priority: "normal" }, clone, signal);
+  try {
+    return await draw(await sandbox.agent(signal), signal);
+  } finally {
+    await sandbox.destroy({ cause: "discarded", reason: "it was only a probe" });
+  }
+}
+
+/** Whether a fork failed only in that its agent did not answer in time: so does one on a host that is very busy. */
+export function isSilence(error: unknown): boolean {
+  return error instanceof InstaVmError && error.code === "guest_unreachable";
 }
 
 const probePath = "/var/tmp/.instavm-probe";
@@ -111,11 +130,12 @@ async function draw(session: AgentSession, signal: AbortSignal): Promise<string>
     { code: probeCode, language: "python", limitMs: probeLimitMs, outputLimitBytes: 4096 },
     { signal },
   );
-  const { exitCode } = await readCall(call, (event) => {
+  const { exitCode, timedOut } = await readCall(call, (event) => {
     if (event.type === "stdout") printed += decoder.decode(event.data, { stream: true });
   });
   const [digest, bytes] = printed.trim().split(" ");
   if (exitCode === 0 && digest === probeDigest && bytes !== undefined) return bytes;
+  if (timedOut) throw new InstaVmError("guest_unreachable", `a fork's probe did not end within ${probeLimitMs} ms`);
   throw new InstaVmError(
     "guest_failure",
     `a fork of the zygote ended a probe with exit code ${exitCode} and printed ${JSON.stringify(printed.slice(0, 100))}; expected a known digest`,

@@ -77,14 +77,15 @@ describe("a zygote", () => {
     expect(await client.print(fork, "print(x)")).toBe("7\n");
   });
 
-  test.each(["machine.fork", "link.connect"])(
-    "whose fork fails at %s is given up; the caller gets a file clone",
-    async (point) => {
+  test.each(["internal", "engine_failed", "not_forkable", "guest_protocol", "vm_lost"] as const)(
+    "whose fork fails with %s is given up; the caller gets a file clone",
+    async (code) => {
       const { world, server, client, awaitZygotes, startOf } = await forkingWorld();
       await using _end = world;
       await client.open();
       await awaitZygotes(1);
-      server.faults.plan(point, { kind: "fail" });
+      const point = code === "guest_protocol" || code === "vm_lost" ? "link.connect" : "machine.fork";
+      server.faults.plan(point, { kind: "fail", error: new InstaVmError(code, "a planned fault") });
       expect(await startOf(await client.open())).toBe("clone");
       await world.clock.advance(60_000);
       await client.open();
@@ -92,6 +93,46 @@ describe("a zygote", () => {
       expect(await startOf(await client.open())).toBe("fork");
     },
   );
+
+  test("stays when a fork's agent does not answer in time, which leaves nothing; three in a row are its end", async () => {
+    const { world, server, client, awaitZygotes, startOf } = await forkingWorld();
+    await using _end = world;
+    await client.open();
+    await awaitZygotes(1);
+    const silentStart = async (): Promise<string | undefined> => {
+      const error = new InstaVmError("guest_unreachable", "no agent answers");
+      server.faults.plan("link.connect", { kind: "fail", error });
+      return await startOf(await client.open());
+    };
+    expect([await silentStart(), await silentStart()]).toEqual(["clone", "clone"]);
+    expect(world.room.openSessions).toBe(3);
+    expect(world.room.processes.size).toBe(4);
+    expect(await startOf(await client.open())).toBe("fork");
+    expect([await silentStart(), await silentStart()]).toEqual(["clone", "clone"]);
+    expect(world.log.count("zygote.given_up")).toBe(0);
+    expect(await silentStart()).toBe("clone");
+    expect(world.log.count("zygote.given_up")).toBe(1);
+  });
+
+  test.each([
+    { silences: 1, isMade: true },
+    { silences: 2, isMade: true },
+    { silences: 3, isMade: false },
+  ])("whose probes stay silent $silences times in a row is made: $isMade", async ({ silences, isMade }) => {
+    const { world, client } = await forkingWorld();
+    await using _end = world;
+    let forks = 0;
+    world.room.onGuest = (guest, origin) => {
+      if (origin !== "fork") return;
+      forks += 1;
+      guest.faults.isDeaf = forks > 1 && forks <= 1 + silences;
+    };
+    await client.open();
+    const isSettled = (): boolean => world.log.count("zygote.made") + world.log.count("zygote.not_made") > 0;
+    await world.clock.passUntil(isSettled, "it is made, or not");
+    expect(world.log.count("zygote.made")).toBe(isMade ? 1 : 0);
+    expect(world.room.processes.size).toBe(isMade ? 2 : 1);
+  });
 
   test("stays when a fork finds the disk full", async () => {
     const { world, server, client, awaitZygotes, startOf } = await forkingWorld();
@@ -110,6 +151,16 @@ describe("a zygote", () => {
     await world.clock.passUntil(() => world.room.openSessions === 3, "the pool is full");
     await awaitZygotes(1);
     expect([...world.room.processes.values()].filter(({ origin }) => origin === "fork").length).toBeGreaterThan(0);
+  });
+
+  test("that cannot be forked any more does not keep the pool from being filled", async () => {
+    const { world, server, awaitZygotes } = await forkingWorld({ poolSize: 2 });
+    await using _end = world;
+    await awaitZygotes(1);
+    server.faults.plan("machine.fork", { kind: "fail", error: new InstaVmError("not_forkable", "an open pipe") });
+    await world.clock.passUntil(() => world.log.count("zygote.given_up") === 1, "it is given up");
+    await world.clock.passUntil(() => world.room.openSessions === 2, "the pool is full");
+    expect([...world.room.processes.values()].some(({ origin }) => origin === "clone")).toBe(true);
   });
 
   test("is made for each shape within the memory; the least recently used goes", async () => {

@@ -1,9 +1,10 @@
 import { InstaVmError, type Shape } from "@instavm/contract";
-import type { CloneOrigin, CloneParts } from "../host/start-clone.ts";
+import { type CloneParts, type CloneRequest, startClone } from "../host/start-clone.ts";
 import type { Template } from "../ports/files.ts";
 import type { WarmUpStep } from "../templates/warm-up-steps.ts";
+import type { Sandbox } from "../vm/sandbox.ts";
 import { untilAborted } from "../waiting/deadline.ts";
-import { buildZygote, type Zygote } from "./zygote-builder.ts";
+import { buildZygote, isSilence, silencesLimit, type Zygote } from "./zygote-builder.ts";
 
 /** How zygotes are kept. */
 export interface ZygoteSettings {
@@ -40,6 +41,8 @@ export class Zygotes {
   readonly #places = new Map<string, Place>();
   readonly #making = new Set<Promise<void>>();
   readonly #ending = new Set<Promise<unknown>>();
+  /** How many forks in a row stayed silent. */
+  readonly #silences = new WeakMap<Zygote, number>();
   /** undefined until the engine was asked. */
   #canFork: boolean | undefined;
   #nextTryMs = Number.NEGATIVE_INFINITY;
@@ -71,20 +74,39 @@ export class Zygotes {
     return place.zygote;
   }
 
-  /** The best origin of a clone for somebody who is in no hurry: waits while the zygote is being made. */
-  async origin(template: Template, signal: AbortSignal): Promise<CloneOrigin> {
+  /** As `find`, for somebody who is in no hurry: waits while the zygote is being made. */
+  async findOrAwait(template: Template, signal: AbortSignal): Promise<Zygote | undefined> {
     const now = this.find(template);
-    const making = now === undefined ? this.#places.get(nameOf(template))?.made : undefined;
+    if (now !== undefined) return now;
+    const making = this.#places.get(nameOf(template))?.made;
     if (making !== undefined) await untilAborted(making, signal);
-    const zygote = now ?? this.find(template);
-    return zygote === undefined ? { kind: "template", template } : { kind: "zygote", machine: zygote.machine };
+    return this.find(template);
   }
 
-  /** Ends one that failed; the next is made when it is asked for. */
-  giveUp(zygote: Zygote, reason: string): void {
-    this.#parts.clone.log.warn("zygote.given_up", { vmId: zygote.machine.vmId, reason });
-    this.#remove(zygote);
-    this.#postpone();
+  /**
+   * Makes a fork. undefined = it failed, and a file clone is the way: a zygote that cannot be forked is given up, and the
+   * next is made when it is asked for. An agent that did not answer in time may only have found the host busy, and costs
+   * the zygote no more than that fork, until several in a row stay silent. Throws a full disk, and an aborted signal's reason.
+   */
+  async tryFork(
+    request: CloneRequest & { readonly origin: Zygote },
+    signal: AbortSignal,
+  ): Promise<Sandbox | undefined> {
+    const { clone } = this.#parts;
+    const { origin: zygote } = request;
+    try {
+      const sandbox = await startClone(request, clone, signal);
+      this.#silences.delete(zygote);
+      return sandbox;
+    } catch (error) {
+      // A full disk is not the zygote's fault, and a file clone would only find it full again.
+      if (signal.aborted || !(error instanceof InstaVmError) || error.code === "disk_full") throw error;
+      clone.log.warn("vm.fork_failed", { zygote: zygote.machine.vmId, error });
+      const silences = isSilence(error) ? (this.#silences.get(zygote) ?? 0) + 1 : silencesLimit;
+      this.#silences.set(zygote, silences);
+      if (silences >= silencesLimit) this.#giveUp(zygote, error.message);
+      return undefined;
+    }
   }
 
   /** Ends all of them, and what is being made. */
@@ -95,6 +117,12 @@ export class Zygotes {
       if (zygote !== undefined) this.#remove(zygote);
     }
     await Promise.all(this.#ending);
+  }
+
+  #giveUp(zygote: Zygote, reason: string): void {
+    this.#parts.clone.log.warn("zygote.given_up", { vmId: zygote.machine.vmId, reason });
+    this.#remove(zygote);
+    this.#postpone();
   }
 
   #begin(name: string, template: Template): void {
