@@ -17,6 +17,7 @@ const vm = {
   vm_lifetime_seconds: 300,
   metadata: { a: 1 },
   start: "pool",
+  forked_from: null,
   ssh_host: null,
   snapshot_id: null,
   snapshot_name: null,

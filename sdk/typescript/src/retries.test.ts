@@ -19,6 +19,7 @@ const vm = {
   vcpu_count: 2,
   vm_lifetime_seconds: 300,
   metadata: {},
+  forked_from: null,
   ssh_host: null,
   snapshot_id: null,
   snapshot_name: null,
