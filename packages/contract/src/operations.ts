@@ -69,7 +69,6 @@ import {
   writtenTreeSchema,
 } from "./vm-files.ts";
 import {
-  cloneVmQuerySchema,
   cloneVmRequestSchema,
   createVmQuerySchema,
   createVmRequestSchema,
@@ -361,7 +360,7 @@ export const operations = {
     path: "/v1/vms/{vm_id}/clone",
     summary: "Copy a VM that runs once, as a fork of one",
     access: "key",
-    query: cloneVmQuerySchema,
+    query: createVmQuerySchema,
     body: cloneVmRequestSchema,
     answer: vmSchema,
     hasIdempotencyKey: true,

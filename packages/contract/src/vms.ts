@@ -37,7 +37,7 @@ const laterFields = {
   custom_domain: z.unknown().optional().meta(later),
 };
 
-/** Query of POST /v1/vms. */
+/** Query of POST /v1/vms, and of POST /v1/vms/{vm_id}/clone. */
 export const createVmQuerySchema = z.object({
   wait: z
     .enum(["true", "false"])
@@ -124,9 +124,6 @@ export type ForkVmRequest = z.infer<typeof forkVmRequestSchema>;
 
 /** Answer of POST /v1/vms/{vm_id}/fork. */
 export const forkVmResponseSchema = z.object({ vms: z.array(vmSchema) });
-
-/** Query of POST /v1/vms/{vm_id}/clone. */
-export const cloneVmQuerySchema = createVmQuerySchema;
 
 /** Body of POST /v1/vms/{vm_id}/clone. */
 export const cloneVmRequestSchema = z.strictObject({
