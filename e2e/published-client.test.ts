@@ -289,12 +289,34 @@ show([made, me, listed == left + [made["id"]], read, described, foreign, deleted
   expect(JSON.stringify(seen).split("ivm_")).toHaveLength(2);
 });
 
+test("a clone is a VM of its own with the memory of the one that runs", async () => {
+  const seen = await client.python(`
+c = InstaVM(key, base_url=url)
+c.execute("x = 41")
+vm = c.vms.list()[0]["vm_id"]
+clone = c.vms.clone(vm)
+c.execute("x = 0")
+source, c.session_id = c.session_id, clone["session_id"]
+inside = c.execute("print(x + 1)")["stdout"]
+deleted = c.vms.delete(clone["vm_id"])["status"]
+c.kill(source)
+show([clone, clone["vm_id"] != vm, clone["session_id"] != source, inside, deleted])`);
+  expect(seen).toEqual([
+    expect.objectContaining({ vm_id: vmId, session_id: uuid, status: "active", snapshot_id: null }),
+    true,
+    true,
+    "42\n",
+    "terminated",
+  ]);
+});
+
 test("calls of later releases raise an error that says so", async () => {
   const seen = await client.python(`
 c = InstaVM(key, base_url=url)
 vm = c.vms.list()[0]["vm_id"]
 calls = [
-  lambda: c.get_session_app_url(port=8000), lambda: c.vms.suspend(vm), lambda: c.vms.resume(vm), lambda: c.vms.clone(vm),
+  lambda: c.get_session_app_url(port=8000), lambda: c.vms.suspend(vm), lambda: c.vms.resume(vm),
+  lambda: c.vms.clone(vm, snapshot_name="before"),
   lambda: c.vms.snapshot(vm), lambda: c.vms.stage_env(vm, {"A": "1"}), lambda: c.vms.list_volumes(vm),
   lambda: c.snapshots.list(), lambda: c.templates.list(), lambda: c.set_session_egress(), lambda: c.get_vm_egress(vm),
   lambda: c.shares.create(80), lambda: c.custom_domains.list(), lambda: c.pty.create(c.session_id),

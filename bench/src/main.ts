@@ -7,6 +7,7 @@ import { burst } from "./suites/burst.ts";
 import { clients } from "./suites/clients.ts";
 import { coldBootSuite } from "./suites/cold-boot.ts";
 import { forkSuite } from "./suites/fork.ts";
+import { forksOfOne } from "./suites/forks-of-one.ts";
 import { idle } from "./suites/idle.ts";
 import { alive } from "./suites/alive.ts";
 import { load } from "./suites/load.ts";
@@ -29,7 +30,7 @@ const suites: readonly Suite[] = [
   idle,
   burst,
 ];
-const onlyWhenNamed: readonly Suite[] = [bootsUnderLoad, load, transfer, soak, alive];
+const onlyWhenNamed: readonly Suite[] = [bootsUnderLoad, load, transfer, soak, alive, forksOfOne];
 
 const { values } = parseArgs({
   options: {

@@ -7,7 +7,8 @@ export interface StartedSandbox {
   readonly firstResultMs: number;
 }
 
-function textField(answer: Record<string, unknown>, name: string): string {
+/** A field of an answer that is a text. */
+export function textField(answer: Record<string, unknown>, name: string): string {
   const value = answer[name];
   if (typeof value !== "string") throw new Error(`the answer's ${name} is ${typeof value}, expected a string`);
   return value;

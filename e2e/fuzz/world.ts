@@ -78,6 +78,8 @@ export class FuzzWorld {
       memory_mb: [512],
       vcpu_count: [2],
       vm_lifetime_seconds: [20, 300, 3600],
+      // Copies of a VM.
+      count: [1, 2],
       // In the body it would take the place of the header.
       api_key: [this.#server.apiKey],
       "Idempotency-Key": Array.from({ length: 5 }, () => randomUUID()),
@@ -109,7 +111,12 @@ export class FuzzWorld {
   take(operationId: string, body: unknown): void {
     const fields = fieldsOf(body);
     const { vm_id: vmId, session_id: sessionId } = fields;
-    if (/^create(Session|Vm)$/.test(operationId) && typeof vmId === "string" && typeof sessionId === "string") {
+    if (operationId === "forkVm") for (const vm of listOf(fields["vms"])) this.take("cloneVm", vm);
+    if (
+      /^(createSession|createVm|cloneVm)$/.test(operationId) &&
+      typeof vmId === "string" &&
+      typeof sessionId === "string"
+    ) {
       if (!this.#vms.some((vm) => vm.sessionId === sessionId)) this.#vms.push({ vmId, sessionId });
     }
     if (operationId === "createKey") this.#note("key_id", fields["key_id"]);

@@ -139,6 +139,48 @@ export async function updateVm(vmId: string, options: UpdateOptions, signal: Abo
   else await print(process.stdout, vmFacts(vm));
 }
 
+export interface ForkOptions extends CommandOptions {
+  /** 1 to 100. */
+  readonly count?: number;
+  readonly name?: string;
+  /** Seconds from the fork. */
+  readonly timeout?: number;
+  readonly env?: Readonly<Record<string, string>>;
+  readonly metadata?: Readonly<Record<string, unknown>>;
+}
+
+/** Copies a VM that runs, and shows the copies. */
+export async function forkVm(vmId: string, options: ForkOptions, signal: AbortSignal): Promise<void> {
+  const body = {
+    count: options.count,
+    name: options.name,
+    vm_lifetime_seconds: options.timeout,
+    env: options.env,
+    metadata: options.metadata,
+  };
+  const input = { params: { vm_id: vmId }, body };
+  const answer = await connect(options).client.call("forkVm", input, { signal, timeoutMs: createTimeoutMs });
+  if (options.json === true) await printJson(answer);
+  else await print(process.stdout, forkTable(answer.vms));
+}
+
+export interface CloneOptions extends CommandOptions {
+  readonly name?: string;
+}
+
+/** Copies a VM that runs once, and shows the copy. */
+export async function cloneVm(vmId: string, options: CloneOptions, signal: AbortSignal): Promise<void> {
+  const input = { params: { vm_id: vmId }, body: { name: options.name } };
+  const vm = await connect(options).client.call("cloneVm", input, { signal, timeoutMs: createTimeoutMs });
+  if (options.json === true) await printJson(vm);
+  else await print(process.stdout, vmFacts(vm));
+}
+
+function forkTable(vms: readonly Vm[]): string {
+  const rows = vms.map((vm) => [vm.vm_id, vm.session_id, plain(vm.name ?? "-"), vm.status, vm.expires_at]);
+  return table(["VM", "SESSION", "NAME", "STATUS", "ENDS"], rows);
+}
+
 function vmTable(vms: readonly Vm[]): string {
   const rows = vms.map((vm) => [
     vm.vm_id,

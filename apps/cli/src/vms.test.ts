@@ -17,6 +17,7 @@ const vm = {
   vm_lifetime_seconds: 300,
   metadata: { a: 1 },
   start: "pool",
+  forked_from: null,
   ssh_host: null,
   snapshot_id: null,
   snapshot_name: null,
@@ -168,6 +169,68 @@ describe("rm", () => {
     expect(await user.types(["rm"])).toMatchObject({
       exitCode: 2,
       stderr: expect.stringContaining("missing required argument"),
+    });
+  });
+});
+
+describe("fork and clone", () => {
+  test("fork sends what was said, and shows each copy with its session", async () => {
+    const copies = [1, 2].map((number) => ({
+      ...vm,
+      vm_id: `q7v2kd0w9x3m1zr8tj5${String(number)}`,
+      forked_from: vm.id,
+    }));
+    await using server = await serverOf({ vms: copies });
+    using user = userOf(server);
+    const flags = ["--count", "2", "--name", "copy", "--timeout", "60", "--env", "A=b", "--metadata", '{"n":1}'];
+    const call = await user.types(["fork", vm.id, ...flags]);
+    expect(call).toMatchObject({ exitCode: 0, stderr: "" });
+    expect(call.stdout).toMatch(/^VM +SESSION +NAME +STATUS +ENDS\nq7v2\w+1 +0{8}-.* build +active .*\nq7v2\w+2 /);
+    expect(server.received[0]).toMatchObject({ method: "POST", path: `/v1/vms/${vm.id}/fork` });
+    expect(lastBody(server)).toEqual({
+      count: 2,
+      name: "copy",
+      vm_lifetime_seconds: 60,
+      env: { A: "b" },
+      metadata: { n: 1 },
+    });
+    const json = await user.types(["fork", vm.id, "--json"]);
+    expect(JSON.parse(json.stdout)).toEqual({ vms: copies });
+    expect(lastBody(server)).toEqual({});
+  });
+
+  test("clone shows the copy", async () => {
+    await using server = await serverOf({ ...vm, forked_from: vm.id });
+    using user = userOf(server);
+    const call = await user.types(["clone", vm.id, "--name", "spare"]);
+    expect(call).toMatchObject({ exitCode: 0, stdout: expect.stringContaining("NAME     build\n") });
+    expect(server.received[0]).toMatchObject({ method: "POST", path: `/v1/vms/${vm.id}/clone` });
+    expect(lastBody(server)).toEqual({ name: "spare" });
+    const json = await user.types(["clone", vm.id, "--json"]);
+    expect(JSON.parse(json.stdout)).toMatchObject({ forked_from: vm.id, snapshot_id: null });
+  });
+
+  test("fork refuses a count that is none", async () => {
+    await using server = await serverOf({});
+    using user = userOf(server);
+    for (const count of ["0", "101", "many"]) {
+      const call = await user.types(["fork", vm.id, "--count", count]);
+      expect(call).toMatchObject({ exitCode: 2, stderr: expect.stringContaining("from 1 to 100") });
+    }
+    expect(server.received).toEqual([]);
+  });
+
+  test("say why a VM cannot be forked", async () => {
+    const error = { detail: "VM x: it runs under KVM.", code: "not_forkable", next: "Create VMs.", request_id: "r" };
+    await using server = await StandInServer.start();
+    using user = userOf(server);
+    server.respond = (_, response) => {
+      send(response, 409, error);
+      return true;
+    };
+    expect(await user.types(["fork", vm.id])).toMatchObject({
+      exitCode: 1,
+      stderr: expect.stringContaining("it runs under KVM"),
     });
   });
 });

@@ -31,6 +31,9 @@ export const listLimit = { default: 100, max: 1000 } as const;
 /** How long a VM that is created by itself lives from its creation, in seconds. */
 export const vmLifetimeS = { default: 300, min: 20, max: 604_800 } as const;
 
+/** Copies that one fork of a VM makes. */
+export const forkCount = { default: 1, min: 1, max: 100 } as const;
+
 /** Records in one answer of GET /v1/vms/, which holds ended VMs too. */
 export const vmRecordsLimit = { default: 1000, max: 10_000 } as const;
 

@@ -69,9 +69,12 @@ import {
   writtenTreeSchema,
 } from "./vm-files.ts";
 import {
+  cloneVmRequestSchema,
   createVmQuerySchema,
   createVmRequestSchema,
   deleteVmResponseSchema,
+  forkVmRequestSchema,
+  forkVmResponseSchema,
   listVmRecordsQuerySchema,
   updateVmRequestSchema,
   vmSchema,
@@ -140,6 +143,19 @@ const startErrors = [
   "host_setup",
   "disk_full",
   "guest_unreachable",
+] as const;
+
+const forkErrors = [
+  "bad_request",
+  "invalid",
+  "too_large",
+  "limit_exceeded",
+  "vm_not_found",
+  "not_forkable",
+  "vm_lost",
+  "guest_protocol",
+  "guest_failure",
+  ...startErrors,
 ] as const;
 
 const fileErrors = [
@@ -324,6 +340,31 @@ export const operations = {
     access: "key",
     answer: deleteVmResponseSchema,
     errors: ["vm_not_found"],
+  },
+  forkVm: {
+    ...plain,
+    ...inVm,
+    method: "POST",
+    path: "/v1/vms/{vm_id}/fork",
+    summary: "Copy a VM that runs, memory and processes included; all copies or none",
+    access: "key",
+    body: forkVmRequestSchema,
+    answer: forkVmResponseSchema,
+    hasIdempotencyKey: true,
+    errors: forkErrors,
+  },
+  cloneVm: {
+    ...plain,
+    ...inVm,
+    method: "POST",
+    path: "/v1/vms/{vm_id}/clone",
+    summary: "Copy a VM that runs once, as a fork of one",
+    access: "key",
+    query: createVmQuerySchema,
+    body: cloneVmRequestSchema,
+    answer: vmSchema,
+    hasIdempotencyKey: true,
+    errors: [...forkErrors, "not_implemented"],
   },
   createKey: {
     ...plain,

@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { sessionIdSchema, vmIdSchema } from "./ids.ts";
 import { laterField } from "./json-schema.ts";
-import { labelLimit, vmLifetimeS, vmRecordsLimit } from "./limits.ts";
+import { forkCount, labelLimit, vmLifetimeS, vmRecordsLimit } from "./limits.ts";
 import { envSchema, metadataSchema } from "./sessions.ts";
 import { defaultShape, memoryMibSchema, vcpuCountSchema } from "./shape.ts";
 import { timeSchema } from "./time.ts";
@@ -37,7 +37,7 @@ const laterFields = {
   custom_domain: z.unknown().optional().meta(later),
 };
 
-/** Query of POST /v1/vms. */
+/** Query of POST /v1/vms, and of POST /v1/vms/{vm_id}/clone. */
 export const createVmQuerySchema = z.object({
   wait: z
     .enum(["true", "false"])
@@ -97,6 +97,7 @@ export const vmSchema = z.object({
   vm_lifetime_seconds: z.int(),
   metadata: z.record(z.string(), z.unknown()),
   start: z.enum(["pool", "fork", "clone", "boot"]).meta({ description: "How it came to run." }),
+  forked_from: vmIdSchema.nullable().meta({ description: "The VM whose copy it began as, by a fork or a clone." }),
   ssh_host: z.string().nullable().meta({ description: "Always null: this release has no SSH gateway." }),
   snapshot_id: z.string().nullable().meta({ description: "The snapshot that it was started from." }),
   snapshot_name: z.string().nullable(),
@@ -107,6 +108,29 @@ export const vmSchema = z.object({
   vault_ids: z.array(z.string()),
 });
 export type Vm = z.infer<typeof vmSchema>;
+
+/** Body of POST /v1/vms/{vm_id}/fork. The lifetime's upper limit is checked by the route: it is a 403, not a 422. */
+export const forkVmRequestSchema = z.strictObject({
+  count: z.int().min(forkCount.min).max(forkCount.max).default(forkCount.default),
+  name: vmNameSchema.nullish().meta({ description: "What all copies are called; the VM's own name is not passed on." }),
+  metadata: metadataSchema.nullish().meta({ description: "Added to what the VM's session has." }),
+  env: envSchema.nullish().meta({ description: "Added to what the VM's session has." }),
+  vm_lifetime_seconds: z.int().min(vmLifetimeS.min).optional().meta({
+    maximum: vmLifetimeS.max,
+    description: "Of each copy, counted from the fork. Without it as long as the VM's own lifetime is.",
+  }),
+});
+export type ForkVmRequest = z.infer<typeof forkVmRequestSchema>;
+
+/** Answer of POST /v1/vms/{vm_id}/fork. */
+export const forkVmResponseSchema = z.object({ vms: z.array(vmSchema) });
+
+/** Body of POST /v1/vms/{vm_id}/clone. */
+export const cloneVmRequestSchema = z.strictObject({
+  name: vmNameSchema.nullish().meta({ description: "What the copy is called." }),
+  snapshot_name: laterFields.snapshot_name,
+});
+export type CloneVmRequest = z.infer<typeof cloneVmRequestSchema>;
 
 /** Query of GET /v1/vms/, the list of all records. */
 export const listVmRecordsQuerySchema = z.object({

@@ -34,6 +34,7 @@ import { poolWarmUp, templateWarmUp, type WarmUpStep, zygoteWarmUp } from "./tem
 import { Leftovers } from "./vm/leftovers.ts";
 import type { Sandbox } from "./vm/sandbox.ts";
 import { KeyedQueue } from "./waiting/keyed-queue.ts";
+import { VmForks } from "./vms/vm-forks.ts";
 import { VmService } from "./vms/vm-service.ts";
 import type { Vms } from "./vms/vms.ts";
 import { Turnstile } from "./waiting/turnstile.ts";
@@ -48,7 +49,7 @@ export interface PlatformSettings {
   readonly zygotes: ZygoteSettings;
   /** File clones that start at the same time; twice the host's cores is a good number. */
   readonly startsAtOnce: number;
-  /** The same for forks, each of which is a matter of milliseconds. */
+  /** The same for forks, of zygotes and of sessions' VMs each; one is a matter of milliseconds. */
   readonly forksAtOnce: number;
   /** How long a clone's agent may take to answer. */
   readonly cloneTimeoutMs: number;
@@ -136,7 +137,7 @@ export function createPlatform(ports: PlatformPorts, settings: PlatformSettings 
   };
   return {
     sessions,
-    vms: new VmService({ ...domain, sessions, cells }),
+    vms: new VmService({ ...domain, sessions, cells, forks: new VmForks(domain) }),
     executions,
     files: new FileService(onVms),
     contexts: new ContextService(onVms),
@@ -186,5 +187,5 @@ function createHost(ports: PlatformPorts, settings: PlatformSettings, gauge: Wor
     fromZygote({ templates, zygotes, turnstile: new Turnstile(settings.forksAtOnce) }),
     fromTemplate({ templates, clone, turnstile: new Turnstile(settings.startsAtOnce) }),
   ];
-  return new Host({ templates, pool, zygotes, clone, strategies });
+  return new Host({ templates, pool, zygotes, clone, strategies, forks: new Turnstile(settings.forksAtOnce) });
 }

@@ -101,6 +101,7 @@ const migrations: readonly Migration[] = [
     sql`create index answers_by_key on answers (key_id, created_at_ms)`,
     sql`create index answers_by_age on answers (created_at_ms)`,
   ],
+  () => [sql`alter table vms add column forked_from text`],
 ];
 
 /**

@@ -21,7 +21,7 @@ const insertKey = (records: Records): Promise<KeyRecord> =>
     revokedAtMs: undefined,
   });
 
-const sessionOf = (key: KeyRecord, over: Partial<SessionRecord> = {}): SessionRecord => ({
+const sessionOf = (key: Pick<KeyRecord, "keyId">, over: Partial<SessionRecord> = {}): SessionRecord => ({
   sessionId: newSessionId(),
   keyId: key.keyId,
   name: undefined,
@@ -42,6 +42,7 @@ const vmOf = (session: SessionRecord, over: Partial<VmRecord> = {}): VmRecord =>
   sessionId: session.sessionId,
   status: "active",
   start: "clone",
+  forkedFrom: undefined,
   shape,
   createdAtMs: 1_767_225_600_500,
   endedAtMs: undefined,
@@ -132,6 +133,30 @@ function sessionsChapter(open: OpenRecords): void {
     const second = sessionOf(await insertKey(records), { vmId: vm.vmId });
     expect(await codeOf(records.sessions.insert(second, { ...vm, sessionId: second.sessionId }))).toBe("conflict");
     expect(await records.sessions.find(second.sessionId)).toBeUndefined();
+  });
+
+  it("inserts many sessions with their VMs, all or none, and knows whose copies they are", async () => {
+    await using records = await open();
+    const { session: source, vm: parent } = await insertBoth(records);
+    const fork = () => {
+      const session = sessionOf(source);
+      const vm = vmOf(session, { start: "fork", forkedFrom: parent.vmId });
+      return { session: { ...session, vmId: vm.vmId }, vm };
+    };
+    const entries = [fork(), fork(), fork()];
+    await records.sessions.insertAll(entries);
+    for (const { session, vm } of entries) {
+      expect(await records.sessions.findOwn(session.sessionId, source.keyId)).toEqual({ session, vm });
+    }
+    const [taken] = entries;
+    const more = [fork(), fork()];
+    expect(await codeOf(records.sessions.insertAll([...more, ...(taken === undefined ? [] : [taken])]))).toBe(
+      "conflict",
+    );
+    for (const { session, vm } of more) {
+      expect(await records.sessions.find(session.sessionId)).toBeUndefined();
+      expect(await records.vms.find(vm.vmId)).toBeUndefined();
+    }
   });
 
   it("refuses a session id that is taken, a key and a VM that do not exist", async () => {

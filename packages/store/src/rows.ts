@@ -49,6 +49,7 @@ const vmRow = z.object({
   session_id: sessionIdSchema,
   status: z.enum(vmStatuses),
   start_kind: z.enum(startKinds),
+  forked_from: vmIdSchema.nullable(),
   vcpu_count: vcpuCountSchema,
   memory_mib: memoryMibSchema,
   created_at_ms: timeMs,
@@ -73,6 +74,7 @@ const sessionOfVm = sessionRow.pick({ metadata_json: true, name: true, lifetime_
 export interface SessionAndVmRow extends SelectedSession {
   readonly vm_status: string | null;
   readonly vm_start_kind: string | null;
+  readonly vm_forked_from: string | null;
   readonly vm_created_at_ms: number | null;
   readonly vm_ended_at_ms: number | null;
   readonly vm_end_reason: string | null;
@@ -115,6 +117,7 @@ function vmRecordOf(seen: z.output<typeof vmRow>): VmRecord {
     sessionId: seen.session_id,
     status: seen.status,
     start: seen.start_kind,
+    forkedFrom: seen.forked_from ?? undefined,
     shape: { vcpuCount: seen.vcpu_count, memoryMib: seen.memory_mib },
     createdAtMs: seen.created_at_ms,
     endedAtMs: seen.ended_at_ms,
@@ -144,6 +147,7 @@ export function readSessionWithVm(row: SessionAndVmRow): SessionWithVm {
     ...row,
     status: row.vm_status,
     start_kind: row.vm_start_kind,
+    forked_from: row.vm_forked_from,
     created_at_ms: row.vm_created_at_ms,
     ended_at_ms: row.vm_ended_at_ms,
     end_reason: row.vm_end_reason,
@@ -193,6 +197,7 @@ export function vmRowOf(vm: VmRecord): Insertable<VmRow> {
     session_id: vm.sessionId,
     status: vm.status,
     start_kind: vm.start,
+    forked_from: vm.forkedFrom ?? null,
     vcpu_count: vm.shape.vcpuCount,
     memory_mib: vm.shape.memoryMib,
     created_at_ms: vm.createdAtMs,

@@ -15,6 +15,13 @@ export function sessionRecords(db: Kysely<Tables>, guarded: Guarded): SessionRec
         else await db.transaction().execute((transaction) => insertBoth(transaction, session, vm));
       }),
 
+    insertAll: (entries) =>
+      guarded(() =>
+        db.transaction().execute(async (transaction) => {
+          for (const { session, vm } of entries) await insertBoth(transaction, session, vm);
+        }),
+      ),
+
     find: (sessionId, keyId) =>
       guarded(async () => {
         const any = db.selectFrom("sessions").selectAll().where("session_id", "=", sessionId);
@@ -84,6 +91,7 @@ function withVm(db: Kysely<Tables>) {
     .select([
       "vms.status as vm_status",
       "vms.start_kind as vm_start_kind",
+      "vms.forked_from as vm_forked_from",
       "vms.created_at_ms as vm_created_at_ms",
       "vms.ended_at_ms as vm_ended_at_ms",
       "vms.end_reason as vm_end_reason",

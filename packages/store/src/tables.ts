@@ -30,6 +30,7 @@ export interface VmRow {
   readonly ended_at_ms: number | null;
   readonly end_reason: string | null;
   readonly cpu_ms: Generated<number>;
+  readonly forked_from: string | null;
 }
 
 /** See `SessionRow`. */

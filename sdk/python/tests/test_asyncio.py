@@ -2,7 +2,7 @@ import asyncio
 import unittest
 
 from instavm import AsyncInstaVM, ExitEvent, NetworkError
-from scripted_server import EXIT, RESULT, SESSION_ID, Answer, ScriptedServer, error, event, events
+from scripted_server import EXIT, RESULT, SESSION, SESSION_ID, VM_ID, Answer, ScriptedServer, error, event, events
 from test_files import UPLOADED, downloaded
 
 OUT = event("stdout", {"text": "out"})
@@ -35,6 +35,9 @@ class Asyncio(unittest.IsolatedAsyncioTestCase):
             "POST /execute_async": [Answer({"task_id": "t"})],
             "GET /v1/executions/t": [Answer({"is_complete": False}), Answer(ended)],
             "GET /v1/vms": [Answer([{"vm_id": "v"}])],
+            f"GET /v1/sessions/session/{SESSION_ID}": [Answer(SESSION)],
+            f"POST /v1/vms/{VM_ID}/fork": [Answer({"vms": [{"vm_id": "f", "session_id": "forked"}]})],
+            "DELETE /v1/sessions/session/forked": [Answer({"status": "killed"})],
         }
         with ScriptedServer(answers) as server:
             async with AsyncInstaVM("key", server.url) as client:
@@ -43,6 +46,9 @@ class Asyncio(unittest.IsolatedAsyncioTestCase):
                 task = await client.execute_async("code")
                 self.assertIs((await client.get_task_result(task.task_id)).success, False)
                 self.assertEqual((await client.vms.list())[0].vm_id, "v")
+                (fork,) = await client.fork()
+                async with fork:
+                    self.assertEqual(fork.session_id, "forked")
 
     async def test_failures_and_retries(self):
         answers = {"POST /execute": [error(503, "capacity", retry_after="0"), Answer(RESULT), error(503, "vm_lost")]}

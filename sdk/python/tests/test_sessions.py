@@ -183,6 +183,34 @@ class VmsAndKeys(ClientTest):
             self.assertEqual(server.asked[-1].json, {"name": None})
             self.assertEqual(client.vms.delete(VM_ID)["status"], "terminated")
 
+    def test_a_fork_is_as_many_clients_each_with_a_session_that_it_ends(self):
+        ids = [f"00000000-0000-4000-8000-00000000000{number}" for number in range(3)]
+        made = {"vms": [{"vm_id": f"v{number}", "session_id": id} for number, id in enumerate(ids)]}
+        answers = {
+            f"GET /v1/sessions/session/{SESSION_ID}": [Answer(SESSION)],
+            f"POST /v1/vms/{VM_ID}/fork": [Answer(made)],
+            f"POST /v1/vms/{VM_ID}/clone": [Answer({"vm_id": "c", "session_id": ids[0], "forked_from": VM_ID})],
+            **{f"DELETE /v1/sessions/session/{id}": [Answer({"status": "killed"})] for id in ids},
+        }
+        with ScriptedServer(answers) as server:
+            client = self.client(server, session_id=SESSION_ID)
+            wish = {"name": "copy", "metadata": {"n": 1}, "env": {"A": "b"}, "vm_lifetime_seconds": 60}
+            forks = client.fork(3, **wish)
+            self.assertEqual([fork.session_id for fork in forks], ids)
+            self.assertEqual(server.asked[-1].json, {"count": 3, **wish})
+            self.assertRegex(server.asked[-1].headers["idempotency-key"], "^[0-9a-f-]{36}$")
+            for fork in forks:
+                with fork:
+                    self.assertEqual(fork.execute("6 * 7").stdout, "42\n")
+            self.assertEqual(server.lines.count("POST /execute"), 3)
+            self.assertEqual([line for line in server.lines if line.startswith("DELETE")], [
+                f"DELETE /v1/sessions/session/{id}" for id in ids
+            ])
+            self.assertEqual(len(client.vms.fork(VM_ID)), 3)
+            self.assertEqual(server.asked[-1].json, {"count": 1})
+            self.assertEqual(client.vms.clone(VM_ID, name="c").forked_from, VM_ID)
+            self.assertEqual(server.lines[-1], f"POST /v1/vms/{VM_ID}/clone?wait=true")
+
     def test_an_id_is_one_part_of_a_path_whatever_it_is(self):
         with ScriptedServer() as server, self.client(server) as client:
             with self.assertRaises(InstaVMError):

@@ -25,7 +25,10 @@ import type { ShapeOptions } from "./options.ts";
 import { runCode, streamCode } from "./run-code.ts";
 import { Transport } from "./transport.ts";
 import type { CallOptions, OperationInput, TransportOptions } from "./transport.ts";
+import type { Vm } from "./vm-answers.ts";
+import { vmIdOf } from "./vm-of.ts";
 import { Vms } from "./vms.ts";
+import type { ForkVmOptions } from "./vms.ts";
 
 /** How to reach the server, and as whom. */
 export type InstaVmOptions = Partial<TransportOptions>;
@@ -126,6 +129,11 @@ export class InstaVm {
   async kill(sessionId: string, options: CallOptions = {}): Promise<KilledSession> {
     const body = { session_id: sessionId };
     return toKilled(await this.#transport.call(operations.kill, { body }, options));
+  }
+
+  /** Copies a session's VM, which must run; see `vms.fork`. */
+  async fork(sessionId: string, options: ForkVmOptions = {}): Promise<readonly Vm[]> {
+    return await this.vms.fork(await vmIdOf(this.#transport, { sessionId }, options), options);
   }
 
   /** The files of a session's VM. */

@@ -23,4 +23,4 @@ export { Sandbox } from "./sandbox.ts";
 export type { CreateSandboxOptions } from "./sandbox.ts";
 export type { CallOptions, OperationInput } from "./transport.ts";
 export type { Vm, VmChanges } from "./vm-answers.ts";
-export type { CreateVmOptions, ListVmRecordsOptions, Vms } from "./vms.ts";
+export type { CloneVmOptions, CreateVmOptions, ForkOptions, ForkVmOptions, ListVmRecordsOptions, Vms } from "./vms.ts";

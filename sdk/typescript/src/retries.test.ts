@@ -2,6 +2,7 @@ import type { ServerResponse } from "node:http";
 import { createServer } from "node:net";
 import { describe, expect, test } from "vitest";
 import { InstaVm, InstaVmError } from "./index.ts";
+import { vmAnswer } from "./testing/sample-answers.ts";
 import { ScriptedServer, sendError, sendJson } from "./testing/scripted-server.ts";
 
 const sessionId = "0b5c6a0e-3f63-4d9b-8c43-0c7a3f5e2a11";
@@ -9,25 +10,7 @@ const vmId = "q7v2kd0w9x3m1zr8tj5c";
 const times = { created_at: "2026-01-02T03:04:05Z", expires_at: "2026-01-02T03:09:05Z" };
 const ids = { id: sessionId, session_id: sessionId, vm_id: vmId };
 const session = { ...ids, ...times, status: "active", start: "pool", ready_ms: 9 };
-const vm = {
-  ...session,
-  id: vmId,
-  name: null,
-  ended_at: null,
-  end_reason: null,
-  memory_mb: 512,
-  vcpu_count: 2,
-  vm_lifetime_seconds: 300,
-  metadata: {},
-  ssh_host: null,
-  snapshot_id: null,
-  snapshot_name: null,
-  snapshot_on_terminate: false,
-  auto_suspend: false,
-  auto_resume: false,
-  image_variant: "standard",
-  vault_ids: [],
-};
+const vm = { ...vmAnswer, id: vmId, vm_id: vmId, session_id: sessionId };
 
 /** A port that nobody listens on once it is closed. */
 async function freePort(): Promise<{ readonly port: number; readonly close: () => Promise<void> }> {

@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import { InstaVm, Sandbox, isInstaVmError, isNotFound, isRetryable } from "./index.ts";
 import { ScriptedServer, sendError, sendJson } from "./testing/scripted-server.ts";
 import type { Answerer } from "./testing/scripted-server.ts";
-import { executeAnswer, sessionAnswer as session, sessionId, vmId } from "./testing/sample-answers.ts";
+import { executeAnswer, sessionAnswer as session, sessionId, vmAnswer, vmId } from "./testing/sample-answers.ts";
 
 const executed = { ...executeAnswer, language: "bash" };
 
@@ -31,6 +31,28 @@ test("a sandbox that has ended by itself is closed without an error", async () =
   });
   const sandbox = await Sandbox.create({ baseUrl: server.baseUrl, apiKey: "key" });
   await expect(sandbox.close()).resolves.toBeUndefined();
+});
+
+test("a fork is as many sandboxes, each with a session of its own", async () => {
+  const ids = [1, 2, 3].map((number) => `00000000-0000-4000-8000-00000000000${String(number)}`);
+  await using server = await ScriptedServer.start((received, response) => {
+    if (received.path.startsWith("/v1/sessions/session/")) sendJson(response, session);
+    else if (received.path === `/v1/vms/${vmId}/fork`)
+      sendJson(response, { vms: ids.map((id) => ({ ...vmAnswer, session_id: id, forked_from: vmId })) });
+    else answers(received, response);
+  });
+  const sandbox = await Sandbox.connect(sessionId, { baseUrl: server.baseUrl, apiKey: "key" });
+  const forks = await sandbox.fork(3, { env: { A: "1" }, metadata: { n: 1 }, lifetimeS: 60, name: "copy" });
+  expect(forks.map((fork) => fork.sessionId)).toEqual(ids);
+  const asked = server.received.find(({ path }) => path.endsWith("/fork"));
+  expect(JSON.parse(new TextDecoder().decode(asked?.body))).toEqual({
+    count: 3,
+    env: { A: "1" },
+    metadata: { n: 1 },
+    vm_lifetime_seconds: 60,
+    name: "copy",
+  });
+  expect(asked?.headers["idempotency-key"]).toMatch(/./);
 });
 
 test("errors are told apart by their code", async () => {

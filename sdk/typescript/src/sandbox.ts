@@ -9,6 +9,7 @@ import type { ExecuteOptions } from "./execute-options.ts";
 import type { Execution } from "./execution-answers.ts";
 import type { Files } from "./files.ts";
 import type { CallOptions } from "./transport.ts";
+import type { ForkOptions } from "./vms.ts";
 
 export interface CreateSandboxOptions extends CreateSessionOptions, InstaVmOptions {}
 
@@ -64,6 +65,15 @@ export class Sandbox implements AsyncDisposable {
   /** Starts code without waiting for its end, which `client.executions.wait` does. */
   async runInBackground(code: string, options: ExecuteOptions = {}): Promise<Execution> {
     return await this.client.executions.start(this.sessionId, code, options);
+  }
+
+  /**
+   * Copies the sandbox, memory, processes and files, while it goes on: 1..100 sandboxes, or none at all. Each is closed by
+   * itself. Throws `not_forkable`, with the reason, where sandboxes cannot be copied so.
+   */
+  async fork(count = 1, options: ForkOptions = {}): Promise<readonly Sandbox[]> {
+    const vms = await this.client.fork(this.sessionId, { ...options, count });
+    return vms.map(({ sessionId }) => new Sandbox(this.client, sessionId));
   }
 
   /** Ends the sandbox with its files. One that has ended already is no error. */

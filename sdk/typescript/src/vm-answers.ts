@@ -19,6 +19,8 @@ export interface Vm {
   readonly lifetimeS: number;
   readonly metadata: Readonly<Record<string, unknown>>;
   readonly start: StartKind;
+  /** The VM that it began as a copy of. */
+  readonly forkedFrom: string | undefined;
 }
 
 /** What of a VM is changed; what is left out stays. */
@@ -46,6 +48,7 @@ export function toVm(body: VmBody): Vm {
     lifetimeS: body.vm_lifetime_seconds,
     metadata: body.metadata,
     start: body.start,
+    forkedFrom: body.forked_from ?? undefined,
   };
 }
 

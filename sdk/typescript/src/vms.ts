@@ -16,6 +16,27 @@ export interface ListVmRecordsOptions extends CallOptions {
   readonly limit?: number;
 }
 
+/** What copies of a VM have beside what it has itself. */
+export interface ForkOptions extends CallOptions {
+  /** What all copies are called. */
+  readonly name?: string;
+  /** Added to the metadata of the VM's session. */
+  readonly metadata?: Readonly<Record<string, unknown>>;
+  /** Added to the environment of the VM's session. */
+  readonly env?: Readonly<Record<string, string>>;
+  /** Seconds from the fork until a copy ends by itself, 20..604800; by default as long as the VM's own lifetime is. */
+  readonly lifetimeS?: number;
+}
+
+export interface ForkVmOptions extends ForkOptions {
+  /** 1..100, by default 1. */
+  readonly count?: number;
+}
+
+export interface CloneVmOptions extends CallOptions {
+  readonly name?: string;
+}
+
 /** The VMs of a key. */
 export class Vms {
   readonly #transport: Transport;
@@ -56,6 +77,29 @@ export class Vms {
   async update(vmId: string, changes: VmChanges, options: CallOptions = {}): Promise<Vm> {
     const input = { params: { vm_id: vmId }, body: fromVmChanges(changes) };
     return toVm(await this.#transport.call(operations.updateVm, input, options));
+  }
+
+  /**
+   * Copies a VM that runs, memory, processes and files, while it goes on; each copy has a session of its own. All or none.
+   * Throws `not_forkable`, with the reason, where VMs cannot be copied so.
+   */
+  async fork(vmId: string, options: ForkVmOptions = {}): Promise<readonly Vm[]> {
+    const body = {
+      count: options.count,
+      name: options.name,
+      metadata: options.metadata,
+      env: options.env,
+      vm_lifetime_seconds: options.lifetimeS,
+    };
+    const input = { params: { vm_id: vmId }, body };
+    const { vms } = await this.#transport.call(operations.forkVm, input, { timeoutMs: 120_000, ...options });
+    return vms.map(toVm);
+  }
+
+  /** One copy of a VM that runs; see `fork`. */
+  async clone(vmId: string, options: CloneVmOptions = {}): Promise<Vm> {
+    const input = { params: { vm_id: vmId }, body: { name: options.name } };
+    return toVm(await this.#transport.call(operations.cloneVm, input, { timeoutMs: 120_000, ...options }));
   }
 
   /** Ends the VM with its session and files. */

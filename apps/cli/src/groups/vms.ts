@@ -2,16 +2,18 @@ import { Option } from "commander";
 import type { CommandContext } from "../command-context.ts";
 import { jsonObject, namedValue, wholeBetween, withExamples, withServerOptions } from "../command-options.ts";
 import type { CommandOptions } from "../connection.ts";
-import type { CreateOptions, ListOptions, UpdateOptions } from "../vm-commands.ts";
+import type { CloneOptions, CreateOptions, ForkOptions, ListOptions, UpdateOptions } from "../vm-commands.ts";
 
 const longestLifetimeS = 604_800;
 const shortestLifetimeS = 20;
 
-/** `create`, `ls`, `rm` and `vm …`. */
+/** `create`, `ls`, `rm`, `fork`, `clone` and `vm …`. */
 export function addVms(context: CommandContext): void {
   addCreate(context);
   addList(context);
   addRemove(context);
+  addFork(context);
+  addClone(context);
   addUpdate(context);
 }
 
@@ -67,6 +69,42 @@ function addRemove({ program, signal, finish }: CommandContext): void {
     "instavm rm q7v2kd0w9x3m1zr8tj5c",
     "instavm ls --json | jq -r '.vms[].vm_id' | xargs instavm rm",
   ]);
+}
+
+function addFork({ program, signal }: CommandContext): void {
+  const fork = withServerOptions(program.command("fork"))
+    .description("copy a VM that runs, memory and processes included, while it goes on; all copies or none")
+    .argument("<vm>", "its id")
+    .option("--count <count>", "how many copies, 1 to 100, by default 1", wholeBetween(1, 100))
+    .option("--name <name>", "what to call the copies")
+    .option(
+      "--timeout <seconds>",
+      "end each by itself after this time, by default as long as the VM's own",
+      wholeBetween(shortestLifetimeS, longestLifetimeS),
+    )
+    .option("--env <name=value>", "a variable beside those of the VM; may be repeated", namedValue)
+    .option("--metadata <json>", "a JSON object beside the VM's metadata", jsonObject)
+    .action(async (vmId: string, flags: ForkOptions) => {
+      const { forkVm } = await import("../vm-commands.ts");
+      await forkVm(vmId, flags, signal);
+    });
+  withExamples(fork, [
+    "instavm fork q7v2kd0w9x3m1zr8tj5c",
+    "instavm fork q7v2kd0w9x3m1zr8tj5c --count 10 --env BRANCH=try",
+    "instavm fork q7v2kd0w9x3m1zr8tj5c --count 3 --json | jq -r '.vms[].session_id'",
+  ]);
+}
+
+function addClone({ program, signal }: CommandContext): void {
+  const clone = withServerOptions(program.command("clone"))
+    .description("copy a VM that runs once, as fork does")
+    .argument("<vm>", "its id")
+    .option("--name <name>", "what to call the copy")
+    .action(async (vmId: string, flags: CloneOptions) => {
+      const { cloneVm } = await import("../vm-commands.ts");
+      await cloneVm(vmId, flags, signal);
+    });
+  withExamples(clone, ["instavm clone q7v2kd0w9x3m1zr8tj5c --name spare"]);
 }
 
 function addUpdate({ program, signal }: CommandContext): void {

@@ -20,6 +20,7 @@ export function vmAnswer(view: VmView): Vm {
     vm_lifetime_seconds: session.lifetimeS,
     metadata: { ...session.metadata },
     start: vm.start,
+    forked_from: vm.forkedFrom ?? null,
     ...ofLaterReleases,
   };
 }

@@ -1,19 +1,21 @@
 import { InstaVmError } from "@instavm/contract";
 import type { CreateVmRequest } from "@instavm/contract";
 
-type LaterFields = Pick<
-  CreateVmRequest,
-  | "snapshot_id"
-  | "image_variant"
-  | "volumes"
-  | "egress_policy"
-  | "vault_ids"
-  | "auto_suspend"
-  | "auto_resume"
-  | "snapshot_on_terminate"
-  | "snapshot_name"
-  | "share"
-  | "custom_domain"
+type LaterFields = Partial<
+  Pick<
+    CreateVmRequest,
+    | "snapshot_id"
+    | "image_variant"
+    | "volumes"
+    | "egress_policy"
+    | "vault_ids"
+    | "auto_suspend"
+    | "auto_resume"
+    | "snapshot_on_terminate"
+    | "snapshot_name"
+    | "share"
+    | "custom_domain"
+  >
 >;
 
 /** For each field what this release cannot do, and the values that do not ask for it. */

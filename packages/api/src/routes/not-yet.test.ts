@@ -8,7 +8,6 @@ const calls: readonly (readonly [string, string])[] = [
   ["GET", `/v1/sessions/app-url/${session}?port=80`],
   ["POST", `${vm}/suspend`],
   ["POST", `${vm}/resume?wait=true`],
-  ["POST", `${vm}/clone?wait=true`],
   ["POST", `${vm}/snapshot?wait=true`],
   ["POST", `${vm}/stage-env`],
   ["GET", `${vm}/volumes`],

@@ -23,14 +23,9 @@ const later: readonly LaterGroup[] = [
     paths: ["POST /v1/vms/:vm/suspend", "POST /v1/vms/:vm/resume"],
   },
   {
-    lacks: "clones and snapshots of VMs",
+    lacks: "snapshots of VMs",
     access: "key",
-    paths: [
-      "POST /v1/vms/:vm/clone",
-      "POST /v1/vms/:vm/snapshot",
-      "GET POST /v1/snapshots",
-      "GET DELETE /v1/snapshots/:id",
-    ],
+    paths: ["POST /v1/vms/:vm/snapshot", "GET POST /v1/snapshots", "GET DELETE /v1/snapshots/:id"],
   },
   { lacks: "staged environments", access: "key", paths: ["POST /v1/vms/:vm/stage-env"] },
   {

@@ -38,6 +38,25 @@ export function vmRoutes(vms: Vms): readonly Route[] {
       const { name, metadata, vm_lifetime_seconds: lifetimeS } = body;
       return vmAnswer(await vms.update(caller, params.vm_id, { name, metadata, lifetimeS }));
     }),
+    keyRoute(operations.forkVm, async ({ caller, params, body, signal }) => {
+      refuseLongLifetime(body.vm_lifetime_seconds ?? 0, vmLifetimeS.max);
+      const request = {
+        count: body.count,
+        name: body.name ?? undefined,
+        metadata: body.metadata ?? {},
+        env: body.env ?? {},
+        lifetimeS: body.vm_lifetime_seconds,
+      };
+      return { vms: (await vms.fork(caller, params.vm_id, { ...request, signal })).map(vmAnswer) };
+    }),
+    keyRoute(operations.cloneVm, async ({ caller, params, body, signal }) => {
+      await vms.get(caller, params.vm_id);
+      refuseLaterFields(body);
+      const request = { count: 1, name: body.name ?? undefined, metadata: {}, env: {} };
+      const [copy] = await vms.fork(caller, params.vm_id, { ...request, signal });
+      if (copy !== undefined) return vmAnswer(copy);
+      throw new InstaVmError("internal", `VM ${params.vm_id} was cloned without a copy`);
+    }),
     keyRoute(operations.deleteVm, async ({ caller, params }) => deletedAnswer(await vms.end(caller, params.vm_id))),
   ];
 }

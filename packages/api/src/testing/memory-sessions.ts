@@ -39,7 +39,7 @@ export class MemorySessions implements Sessions {
         vmId,
         expiresAtMs: nowMs + request.lifetimeS * 1000,
       },
-      vm: { ...times, vmId, sessionId, shape, status: "active", start: "pool" },
+      vm: { ...times, vmId, sessionId, shape, status: "active", start: "pool", forkedFrom: undefined },
       vmAlive: true,
       readyMs: 12.5,
     };

@@ -6,6 +6,7 @@ import type { Templates } from "../templates/templates.ts";
 import type { Sandbox } from "../vm/sandbox.ts";
 import type { SandboxEnd } from "../vm/sandbox-end.ts";
 import { joinSignals } from "../waiting/deadline.ts";
+import type { Turnstile } from "../waiting/turnstile.ts";
 import { type Adoption, adoptVms } from "./adopt.ts";
 import type { Zygotes } from "../zygotes/zygotes.ts";
 import { type CloneParts, startClone } from "./start-clone.ts";
@@ -34,6 +35,8 @@ export interface HostParts {
   readonly clone: CloneParts;
   /** Tried in this order. */
   readonly strategies: readonly StartStrategy[];
+  /** So many copies of VMs that run are made at once; more would only slow each other. */
+  readonly forks: Turnstile;
 }
 
 /** The VMs of one machine. */
@@ -143,14 +146,26 @@ export class Host {
   }
 
   async #forkAll(sandbox: Sandbox, { count, env }: ForkRequest, signal: AbortSignal): Promise<readonly Started[]> {
-    const { clone } = this.#parts;
+    const { clone, forks } = this.#parts;
+    // What one fails for is likely to stop the others too; none of them is wanted then.
+    const failing = new AbortController();
+    const copying = joinSignals(failing.signal, signal);
     const one = async (): Promise<Started> => {
+      using _pass = await forks.enter(copying);
       const startedAtMs = clone.clock.monotonicMs();
       const request = { origin: { kind: "sandbox", sandbox }, shape: sandbox.shape, env, priority: "normal" } as const;
-      const copy = await startClone(request, clone, signal);
+      const copy = await startClone(request, clone, copying);
       return { sandbox: copy, start: "fork", readyMs: clone.clock.monotonicMs() - startedAtMs };
     };
-    const outcomes = await Promise.allSettled(Array.from({ length: count }, one));
+    const attempts = Array.from({ length: count }, async () => {
+      try {
+        return await one();
+      } catch (error) {
+        failing.abort(error);
+        throw error;
+      }
+    });
+    const outcomes = await Promise.allSettled(attempts);
     const made = outcomes.flatMap((outcome) => (outcome.status === "fulfilled" ? [outcome.value] : []));
     const failed = outcomes.find((outcome) => outcome.status === "rejected");
     if (failed === undefined) {

@@ -29,6 +29,8 @@ export interface VmRecord {
   readonly sessionId: SessionId;
   readonly status: VmStatus;
   readonly start: StartKind;
+  /** The running VM that it began as a copy of. */
+  readonly forkedFrom: VmId | undefined;
   readonly shape: Shape;
   readonly createdAtMs: number;
   readonly endedAtMs: number | undefined;
@@ -95,6 +97,8 @@ export interface KeyRecord {
 export interface SessionRecords {
   /** Session and, when it already has one, its VM: both or none. */
   insert(session: SessionRecord, vm?: VmRecord): Promise<void>;
+  /** Sessions, each with its VM: all or none. */
+  insertAll(entries: readonly { readonly session: SessionRecord; readonly vm: VmRecord }[]): Promise<void>;
   /** With a key: only that key's, see `findOwn`, of which it is the quicker part. */
   find(sessionId: SessionId, keyId?: KeyId): Promise<SessionRecord | undefined>;
   /** Undefined for another key's session as for none: the other one is not read, so that both take the same time. */

@@ -5,6 +5,9 @@ import { describe, expect, test } from "vitest";
 interface Scenario {
   readonly name: string;
   readonly poolSize: number;
+  /** Sessions that are there before it, and those that it makes. */
+  readonly kept: number;
+  readonly made: number;
   readonly prepare: (world: FakeWorld, server: FakeServer, client: FakeClient) => Promise<void>;
   /** Rejects or resolves; either way everything that it leaves must be told by the records. */
   readonly run: (client: FakeClient, signal: AbortSignal) => Promise<unknown>;
@@ -14,18 +17,24 @@ const scenarios: readonly Scenario[] = [
   {
     name: "the first create, which makes the template",
     poolSize: 0,
+    kept: 0,
+    made: 1,
     prepare: async () => {},
     run: (client, signal) => client.create({ env: { A: "1" } }, { signal }),
   },
   {
     name: "a create from the template",
     poolSize: 0,
+    kept: 0,
+    made: 1,
     prepare: async (_world, _server, client) => void (await client.kill(await client.open())),
     run: (client, signal) => client.create({ env: { A: "1" } }, { signal }),
   },
   {
     name: "a create from the pool with an environment",
     poolSize: 1,
+    kept: 0,
+    made: 1,
     prepare: async (world, { platform }) => {
       let ready = 0;
       const look = async (): Promise<void> => void (ready = (await platform.host.status()).pool.ready);
@@ -33,10 +42,29 @@ const scenarios: readonly Scenario[] = [
     },
     run: (client, signal) => client.create({ env: { A: "1" } }, { signal }),
   },
+  {
+    name: "a fork of a session's VM",
+    poolSize: 0,
+    kept: 1,
+    made: 2,
+    prepare: async (world, _server, client) => {
+      world.room.fork = { isPossible: true };
+      await client.open();
+    },
+    run: async (client, signal) => {
+      const [source] = await client.list(1);
+      return client.fork(source?.vm?.vmId, { count: 2, env: { A: "1" } }, { signal });
+    },
+  },
 ];
 
 async function begin(world: FakeWorld, scenario: Scenario): Promise<{ server: FakeServer; client: FakeClient }> {
-  const server = world.server((settings) => ({ ...settings, pool: { ...settings.pool, size: scenario.poolSize } }));
+  const server = world.server((settings) => ({
+    ...settings,
+    pool: { ...settings.pool, size: scenario.poolSize },
+    // They are made in the background, and their calls would be counted.
+    zygotes: { ...settings.zygotes, memoryMib: 0 },
+  }));
   await server.platform.start();
   const client = new FakeClient(server.platform);
   await scenario.prepare(world, server, client);
@@ -69,7 +97,7 @@ describe.each(scenarios)("$name leaves nothing that nobody knows", (scenario) =>
       const point = `${at} ${server.faults.points[at - 1] ?? ""}`;
       expect([point, outcome]).toEqual([point, "client went away"]);
       await world.clock.advance(0);
-      expect({ point, live: world.remains().liveSessionRecords }).toEqual({ point, live: 0 });
+      expect({ point, live: world.remains().liveSessionRecords }).toEqual({ point, live: scenario.kept });
       await expectNothingLeft(world, server, point);
     }
   });
@@ -82,7 +110,7 @@ describe.each(scenarios)("$name leaves nothing that nobody knows", (scenario) =>
       server.faults.plan(at, { kind: "fail" });
       const outcome = await settled(world, scenario.run(client, new AbortController().signal));
       const point = `${at} ${server.faults.points[at - 1] ?? ""}`;
-      const live = outcome === "done" ? 1 : 0;
+      const live = scenario.kept + (outcome === "done" ? scenario.made : 0);
       expect({ point, live: world.remains().liveSessionRecords }).toEqual({ point, live });
       await expectNothingLeft(world, server, point);
     }
@@ -95,7 +123,7 @@ describe.each(scenarios)("$name leaves nothing that nobody knows", (scenario) =>
       const { server, client } = await begin(world, scenario);
       const killed = Promise.withResolvers<void>();
       server.faults.plan(at, { kind: "happen", what: () => killed.resolve(server.kill()) });
-      void scenario.run(client, new AbortController().signal);
+      void settled(world, scenario.run(client, new AbortController().signal)).catch(() => {});
       await killed.promise;
       const point = `${at} ${server.faults.points[at - 1] ?? ""}`;
       const next = await world.startedServer();
@@ -116,7 +144,7 @@ async function countPoints(scenario: Scenario): Promise<number> {
   await using world = new FakeWorld();
   const { server, client } = await begin(world, scenario);
   server.faults.clear();
-  await scenario.run(client, new AbortController().signal);
+  expect(await settled(world, scenario.run(client, new AbortController().signal))).toBe("done");
   return server.faults.points.length;
 }
 

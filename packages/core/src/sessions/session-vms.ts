@@ -1,4 +1,4 @@
-import { InstaVmError, type SessionId, type Shape } from "@instavm/contract";
+import { InstaVmError, type SessionId, type VmId } from "@instavm/contract";
 import type { Host, Started } from "../host/host.ts";
 import type { AgentSession } from "../ports/agent-link.ts";
 import type { Records, SessionRecord, VmRecord } from "../ports/records.ts";
@@ -29,6 +29,14 @@ export interface LiveVm {
   readonly started: Started | undefined;
 }
 
+/** Sessions that are to have copies of one VM. */
+export interface ForkedSessions {
+  readonly source: VmId;
+  readonly sessions: readonly SessionRecord[];
+  /** Added to what the source has. */
+  readonly env: Readonly<Record<string, string>>;
+}
+
 /** Gives each session at most one live VM: its first one, a fresh one when that died, none once the session ended. */
 export class SessionVms {
   readonly #parts: SessionVmsParts;
@@ -44,7 +52,7 @@ export class SessionVms {
     const { host, records, queue, ledger } = this.#parts;
     return queue.run(session.sessionId, async () => {
       const started = await host.create({ shape: session.shape, env: session.env }, signal);
-      const vm = this.#recordOf(session.sessionId, session.shape, started);
+      const vm = this.#recordOf(session, started);
       try {
         await records.sessions.insert({ ...session, vmId: vm.vmId }, vm);
       } catch (error) {
@@ -58,6 +66,38 @@ export class SessionVms {
       }
       return { vm, started };
     });
+  }
+
+  /** Copies a VM that runs, one for each of the new sessions, and records them: all, or nothing is left of any. */
+  async openForks({ source, sessions, env }: ForkedSessions, signal: AbortSignal): Promise<readonly VmRecord[]> {
+    const { host, records, queue, ledger } = this.#parts;
+    const recorded = Promise.withResolvers<void>();
+    // Who finds one of them while they are being recorded waits with its end.
+    for (const { sessionId } of sessions) void queue.run(sessionId, () => recorded.promise);
+    try {
+      const copies = await host.fork(source, { count: sessions.length, env }, signal);
+      const entries = sessions.flatMap((session, index) => {
+        const copy = copies[index];
+        if (copy === undefined) return [];
+        const vm = this.#recordOf(session, copy, source);
+        return [{ session: { ...session, vmId: vm.vmId }, vm }];
+      });
+      try {
+        await records.sessions.insertAll(entries);
+      } catch (error) {
+        const how = { cause: "discarded", reason: "its session could not be recorded" } as const;
+        await Promise.all(entries.map(({ vm }) => host.destroy(vm.vmId, how)));
+        throw error;
+      }
+      for (const { sandbox } of copies) ledger.follow(sandbox);
+      if (signal.aborted) {
+        await Promise.all(entries.map(({ session }) => this.#finish(session, "killed")));
+        signal.throwIfAborted();
+      }
+      return entries.map(({ vm }) => vm);
+    } finally {
+      recorded.resolve();
+    }
   }
 
   /** The session's live VM; a fresh one when the last one is dead. Rejects when the session has ended. */
@@ -111,7 +151,7 @@ export class SessionVms {
       if (session.vmId !== undefined) await ledger.settled(session.vmId);
       const started = await host.create({ shape, env }, joinSignals(signal, replacing.signal));
       try {
-        await records.sessions.assign(sessionId, this.#recordOf(sessionId, shape, started));
+        await records.sessions.assign(sessionId, this.#recordOf(session, started));
       } catch (error) {
         const reason = "it could not be recorded for its session";
         await host.destroy(started.sandbox.vmId, { cause: "discarded", reason });
@@ -136,12 +176,14 @@ export class SessionVms {
     await records.sessions.end(session.sessionId, reason, clock.nowMs());
   }
 
-  #recordOf(sessionId: SessionId, shape: Shape, { sandbox, start }: Started): VmRecord {
+  #recordOf(session: Pick<SessionRecord, "sessionId" | "shape">, { sandbox, start }: Started, source?: VmId): VmRecord {
+    const { sessionId, shape } = session;
     return {
       vmId: sandbox.vmId,
       sessionId,
       status: "active",
       start,
+      forkedFrom: source,
       shape,
       createdAtMs: this.#parts.clock.nowMs(),
       endedAtMs: undefined,

@@ -9,13 +9,15 @@ import type { SessionService } from "../sessions/session-service.ts";
 import type { SessionVms } from "../sessions/session-vms.ts";
 import type { Caller, CreateRequest } from "../sessions/sessions.ts";
 import type { WorkGauge } from "../waiting/work-gauge.ts";
-import type { AttachRequest, VmChange, Vms, VmView } from "./vms.ts";
+import type { VmForks } from "./vm-forks.ts";
+import type { AttachRequest, ForkVmRequest, VmChange, Vms, VmView } from "./vms.ts";
 
 /** What the service works with. */
 export interface VmServiceParts {
   readonly sessions: SessionService;
   readonly cells: Cells;
   readonly vms: SessionVms;
+  readonly forks: VmForks;
   readonly host: Pick<Host, "find">;
   readonly records: Pick<Records, "sessions" | "vms">;
   readonly lifetimes: Lifetimes;
@@ -64,6 +66,11 @@ export class VmService implements Vms {
     }
     await this.#change(session, change);
     return this.get(caller, vmId);
+  }
+
+  async fork(caller: Caller, vmId: VmId, request: ForkVmRequest & Waiting): Promise<readonly VmView[]> {
+    const made = await this.#parts.forks.fork(caller, vmId, request);
+    return made.map((one) => this.#view(one));
   }
 
   async end(caller: Caller, vmId: VmId): Promise<VmView> {

@@ -24,6 +24,19 @@ export interface AttachRequest extends VmChange {
   readonly env?: Readonly<Record<string, string>> | undefined;
 }
 
+/** Copies of a VM that runs. */
+export interface ForkVmRequest {
+  readonly count: number;
+  /** What all copies are called. */
+  readonly name?: string | undefined;
+  /** Added to what the source's session has. */
+  readonly metadata: Readonly<Record<string, unknown>>;
+  /** Added to what the source's session has. */
+  readonly env: Readonly<Record<string, string>>;
+  /** From the fork, in seconds; undefined = as long as the source's. */
+  readonly lifetimeS?: number | undefined;
+}
+
 /** What clients do with VMs. Every call rejects with an InstaVmError, or with the reason of an aborted signal. */
 export interface Vms {
   /** Starts a VM with a session of its own. On failure or abort nothing is left. */
@@ -39,6 +52,12 @@ export interface Vms {
   list(caller: Caller, options: ListOptions): Promise<readonly VmView[]>;
   /** Throws `vm_not_found`, and `conflict` for a VM that has ended and a lifetime that would be over. */
   update(caller: Caller, vmId: VmId, change: VmChange): Promise<VmView>;
+  /**
+   * Copies a VM while it goes on: each copy has its memory, processes and files, an identity and a session of its own.
+   * All or none. Throws `vm_not_found` for one that does not run, `not_forkable` with the reason, and `invalid` when the
+   * source's environment or metadata and what is added are too much together.
+   */
+  fork(caller: Caller, vmId: VmId, request: ForkVmRequest & Waiting): Promise<readonly VmView[]>;
   /** Ends a VM and its session; one that has ended stays as it is. Throws `vm_not_found`. */
   end(caller: Caller, vmId: VmId): Promise<VmView>;
 }

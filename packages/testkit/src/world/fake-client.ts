@@ -1,6 +1,6 @@
-import { defaultShape, type SessionId, type Shape } from "@instavm/contract";
-import type { Caller, ExecuteResult, Platform, SessionView, Waiting } from "@instavm/core";
-import { sampleKeyId } from "../samples.ts";
+import { defaultShape, type SessionId, type Shape, type VmId } from "@instavm/contract";
+import type { Caller, ExecuteResult, ForkVmRequest, Platform, SessionView, VmView, Waiting } from "@instavm/core";
+import { sampleKeyId, sampleVmId } from "../samples.ts";
 
 /** What a test's client asks for; the rest is the default. */
 export interface FakeCreate {
@@ -29,6 +29,12 @@ export class FakeClient {
   create(request: FakeCreate = {}, waiting?: Waiting): Promise<SessionView> {
     const { shape = defaultShape, lifetimeS = 300, env = {} } = request;
     return this.#platform.sessions.create(this.caller, { shape, lifetimeS, env, metadata: {} }, waiting);
+  }
+
+  /** Forks a VM once, unless the request says otherwise; undefined = one that there is not. */
+  fork(vmId: VmId | undefined, request: Partial<ForkVmRequest> = {}, waiting?: Waiting): Promise<readonly VmView[]> {
+    const whole = { count: 1, env: {}, metadata: {}, ...request, ...waiting };
+    return this.#platform.vms.fork(this.caller, vmId ?? sampleVmId(99), whole);
   }
 
   /** Creates a session and returns its id. */

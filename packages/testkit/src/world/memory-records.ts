@@ -62,6 +62,15 @@ class MemorySessions implements SessionRecords {
     });
   }
 
+  insertAll(entries: readonly { readonly session: SessionRecord; readonly vm: VmRecord }[]): Promise<void> {
+    return this.#faults.call("sessions.insertAll", undefined, () => {
+      for (const { session, vm } of entries) {
+        this.#tables.sessions.set(session.sessionId, session);
+        this.#tables.vms.set(vm.vmId, vm);
+      }
+    });
+  }
+
   find(sessionId: SessionId, keyId?: KeyId): Promise<SessionRecord | undefined> {
     return this.#faults.call("sessions.find", undefined, () => {
       const session = this.#tables.sessions.get(sessionId);

@@ -16,6 +16,33 @@ export const sessionAnswer = {
   metadata: {},
 };
 
+/** What a server says of a VM. */
+export const vmAnswer = {
+  id: vmId,
+  vm_id: vmId,
+  session_id: sessionId,
+  name: null,
+  status: "active",
+  created_at: "2026-01-02T03:04:05Z",
+  expires_at: "2026-01-02T03:09:05Z",
+  ended_at: null,
+  end_reason: null,
+  memory_mb: 512,
+  vcpu_count: 2,
+  vm_lifetime_seconds: 300,
+  metadata: {},
+  start: "fork",
+  forked_from: null,
+  ssh_host: null,
+  snapshot_id: null,
+  snapshot_name: null,
+  snapshot_on_terminate: false,
+  auto_suspend: false,
+  auto_resume: false,
+  image_variant: "standard",
+  vault_ids: [],
+};
+
 /** What a server says of code that printed 42. */
 export const executeAnswer = {
   session_id: sessionId,

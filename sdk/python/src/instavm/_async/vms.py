@@ -47,6 +47,26 @@ class AsyncVms:
         """Changes `name`, `metadata` or `vm_lifetime_seconds`. What cannot change raises ConflictError."""
         return Vm(await self._transport.call(Call("PATCH", f"/v1/vms/{segment(vm_id)}", self._timeout_s, json=fields)))
 
+    async def fork(self, vm_id: str, count: int = 1, **fields: Any) -> builtins.list[Vm]:
+        """Copies a VM that runs, memory, processes and files, while it goes on: `count` copies, 1 to 100, or none at all.
+        Each has a session of its own.
+
+        Fields: `name`, `metadata` and `env`, which are added to those of the VM's session, `vm_lifetime_seconds`, and what
+        newer servers know. Those that are None are left out. Raises ConflictError where VMs cannot be copied so.
+        """
+        body = {"count": count, **{name: value for name, value in fields.items() if value is not None}}
+        call = Call("POST", f"/v1/vms/{segment(vm_id)}/fork", START_TIMEOUT_S, json=body, headers=named())
+        return [Vm(vm) for vm in (await self._transport.call(call))["vms"]]
+
+    async def clone(self, vm_id: str, wait: bool = True, **fields: Any) -> Vm:
+        """One copy of a VM that runs; see `fork`. Field: `name`."""
+        body = {name: value for name, value in fields.items() if value is not None}
+        params = {"wait": "true" if wait else "false"}
+        path = f"/v1/vms/{segment(vm_id)}/clone"
+        return Vm(
+            await self._transport.call(Call("POST", path, START_TIMEOUT_S, params=params, json=body, headers=named()))
+        )
+
     async def delete(self, vm_id: str) -> Record:
         """Ends a VM and its session."""
         return Record(await self._transport.call(Call("DELETE", f"/v1/vms/{segment(vm_id)}", self._timeout_s)))

@@ -72,6 +72,8 @@ class InstaVM:
         #: The session's id; None before the first call that needs it.
         self.session_id = session_id
         self._owns_session = session_id is None
+        self._settings = settings
+        self._max_retries = max_retries
         lifetime_s = vm_lifetime_seconds if vm_lifetime_seconds is not None else timeout
         self._wanted: dict[str, Any] = {
             "vm_lifetime_seconds": int(lifetime_s),
@@ -140,6 +142,26 @@ class InstaVM:
         if ended == self.session_id:
             self.session_id = None
         return killed
+
+    def fork(
+        self,
+        count: int = 1,
+        *,
+        name: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        env: Mapping[str, str] | None = None,
+        vm_lifetime_seconds: float | None = None,
+    ) -> list[InstaVM]:
+        """Copies this session's VM, memory, processes and files, while it goes on: `count` clients, 1 to 100, each with a
+        session of its own that it ends as this one ends its own. All or none.
+
+        `metadata` and `env` are added to those of this session. Without `vm_lifetime_seconds` the copies live as long as
+        this session was to live from its beginning. Raises ConflictError, with the reason, where VMs cannot be copied so.
+        """
+        lifetime_s = None if vm_lifetime_seconds is None else int(vm_lifetime_seconds)
+        fields = {"name": name, "metadata": metadata, "env": env, "vm_lifetime_seconds": lifetime_s}
+        vms = self.vms.fork(self._vm_id(), count, **fields)
+        return [self._beside(vm.session_id) for vm in vms]
 
     def execute(
         self,
@@ -289,6 +311,16 @@ class InstaVM:
     def health(self) -> Health:
         """Whether the server works, and what runs its VMs."""
         return Health(self._read("/health"))
+
+    def _beside(self, session_id: str) -> InstaVM:
+        """A client like this one whose session is another, which it ends."""
+        api_key, base_url = self._settings.api_key, self._settings.base_url
+        other = InstaVM(
+            api_key, base_url, max_retries=self._max_retries, session_id=session_id, request_timeout=self._request_timeout_s
+        )
+        other._owns_session = True
+        other._wanted = self._wanted
+        return other
 
     def _read(self, path: str) -> Any:
         return self._transport.call(Call("GET", path, self._request_timeout_s))
