@@ -234,6 +234,37 @@ fn is_busy(host: &mut Host, context_id: &str) -> bool {
 }
 
 #[test]
+fn what_a_cell_printed_last_that_nobody_waits_for_is_in_no_later_cell() {
+    let agent = Agent::start();
+    let loops = [
+        (
+            Language::Python,
+            "import time\nwhile True:\n    print('stale', flush=True)\n    time.sleep(0.0005)",
+        ),
+        (Language::Python, "while True: print('stale')"),
+        (
+            Language::Bash,
+            "while :; do echo stale; read -t 0.001 < <(:); done",
+        ),
+    ];
+    for (language, endless) in loops {
+        let context_id = create(&mut agent.connect(), language, "");
+        for _ in 0..8 {
+            let mut host = agent.connect();
+            start(&mut host, cell(&context_id, endless));
+            host.send(FrameType::Detach, 0, false, &[]);
+            while host.receive().expect("a frame").0.kind != FrameType::Detached {}
+            let next = run(&mut agent.connect(), &context_id, "1");
+            let printed = next.text() + &next.errors();
+            assert!(
+                !printed.contains("stale") && !printed.contains("Interrupt"),
+                "{language:?}: {printed}"
+            );
+        }
+    }
+}
+
+#[test]
 fn an_interrupt_that_comes_before_the_interpreter_has_begun_is_not_lost() {
     let agent = Agent::start();
     let mut host = agent.connect();

@@ -160,8 +160,12 @@ pub async fn run(
     let (stop, reaped) = process.settle(stop).await;
     let rest = tokio::select! {
         biased;
-        () = cell.call.cancelled().wait() => Err(CallError::cancelled()),
-        result = conversation.pass_rest_on() => result,
+        () = cell.call.cancelled().wait() => None,
+        result = conversation.pass_rest_on() => Some(result),
+    };
+    let rest = match rest {
+        Some(result) => result,
+        None => conversation.drop_rest().await,
     };
     let truncated = conversation.is_truncated();
     let was_read = conversation.was_read();

@@ -183,6 +183,14 @@ impl Conversation<'_> {
             .map_err(|error| CallError::system("read the output of a cell", error))
     }
 
+    /// Drops it.
+    pub async fn drop_rest(&mut self) -> CallResult<()> {
+        self.flow
+            .drop_rest()
+            .await
+            .map_err(|error| CallError::system("read the output of a cell", error))
+    }
+
     /// Whether something that was printed or shown was dropped.
     pub fn is_truncated(&self) -> bool {
         self.flow.passed().is_truncated || self.displays.has_dropped || self.displays.is_open

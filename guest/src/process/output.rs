@@ -172,6 +172,12 @@ impl<'a> OutputFlow<'a> {
         Ok(())
     }
 
+    /// Drops what waits in the pipes now: it is of a call that nobody hears any more, and no later one's.
+    pub async fn drop_rest(&mut self) -> io::Result<()> {
+        self.limit_bytes = 0;
+        self.pass_rest_on().await
+    }
+
     /// One look at each pipe.
     async fn pass_on_what_is_there(&mut self) -> io::Result<usize> {
         let mut bytes = 0;
