@@ -22,8 +22,6 @@ describe("matplotlib in a VM", () => {
     server = await RealServer.start();
     session = await TestSession.open(server, { memoryMib: 1024 });
     await uploadDirectory(server.client.files(session.sessionId), { from: packages, to: site });
-    const imported = await session.python("import matplotlib.pyplot", { timeoutS: 170 });
-    expect(imported).toMatchObject({ stderr: expect.not.stringContaining("Error"), exitCode: 0 });
   });
   afterAll(async () => {
     await session[Symbol.asyncDispose]();
@@ -31,7 +29,9 @@ describe("matplotlib in a VM", () => {
   });
 
   test("a figure larger than a frame comes whole, as PNG, without plt.show()", async () => {
-    const { results, error } = await session.python(noise, { timeoutS: 120 });
+    const imported = await session.python("import matplotlib.pyplot", { timeoutS: 120 });
+    expect(imported).toMatchObject({ error: undefined, exitCode: 0 });
+    const { results, error } = await session.python(noise, { timeoutS: 50 });
     expect(error).toBeUndefined();
     const figures = results.filter(({ type }) => type === "image/png");
     expect(figures).toHaveLength(1);
