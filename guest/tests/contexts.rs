@@ -242,6 +242,7 @@ fn what_a_cell_printed_last_that_nobody_waits_for_is_in_no_later_cell() {
             "import time\nwhile True:\n    print('stale', flush=True)\n    time.sleep(0.0005)",
         ),
         (Language::Python, "while True: print('stale')"),
+        (Language::Javascript, "for (;;) console.log('stale');"),
         (
             Language::Bash,
             "while :; do echo stale; read -t 0.001 < <(:); done",

@@ -111,21 +111,32 @@ function bounded(text, limit) {
 
 // -- Output -------------------------------------------------------------------------------------------------------------
 
-/** Writes at once: what was printed stays in front of what is displayed after it. No cell can end it. */
+/**
+ * Writes at once: what was printed stays in front of what is displayed after it. No cell can end it, and nothing waits in
+ * it: an interrupt that strikes in the middle of a stream's own bookkeeping would stop the stream for good.
+ */
 class Output extends stream.Writable {
   constructor(fd) {
-    super({ decodeStrings: true });
+    super();
     this.fd = fd;
   }
 
-  _write(chunk, _encoding, done) {
+  write(chunk, encoding, callback) {
+    if (typeof encoding === "function") return this.write(chunk, undefined, encoding);
+    if (typeof chunk !== "string" && !ArrayBuffer.isView(chunk)) {
+      throw new TypeError(`a stream takes strings, Buffers, typed arrays and DataViews, not ${util.inspect(chunk)}`);
+    }
+    const data = typeof chunk === "string" ? Buffer.from(chunk, encoding) : bytesUnder(chunk);
+    let failure;
     try {
-      writeAll(this.fd, chunk);
+      writeAll(this.fd, data);
     } catch (error) {
       // Nobody reads any more.
-      if (error.code !== "EPIPE" && error.code !== "EBADF") return done(error);
+      if (error.code !== "EPIPE" && error.code !== "EBADF") failure = error;
     }
-    return done();
+    if (typeof callback === "function") process.nextTick(callback, failure);
+    else if (failure !== undefined) process.nextTick(() => this.emit("error", failure));
+    return true;
   }
 
   end(...rest) {
@@ -140,6 +151,8 @@ class Output extends stream.Writable {
   }
 }
 
+const bytesUnder = (view) => Buffer.from(view.buffer, view.byteOffset, view.byteLength);
+
 function complain(text) {
   try {
     writeAll(2, Buffer.from(text));
@@ -153,7 +166,7 @@ function complain(text) {
 const isBinaryType = (mime) => /^(?:image|audio|video|font)\//.test(mime) && !mime.endsWith("+xml");
 
 function bytesOf(mime, content) {
-  if (ArrayBuffer.isView(content)) return Buffer.from(content.buffer, content.byteOffset, content.byteLength);
+  if (ArrayBuffer.isView(content)) return bytesUnder(content);
   if (content instanceof ArrayBuffer) return Buffer.from(content);
   if (typeof content !== "string") return Buffer.from(JSON.stringify(content) ?? "null");
   if (isBinaryType(mime) || mime === "application/pdf") return Buffer.from(content, "base64");
