@@ -8,7 +8,8 @@ const outside = ["**/node_modules/**", ".build/**", ".tools/**", "target/**"];
  * - `checks`: what the repository promises about itself (`script/checks`);
  * - `integration`: beside the code, `*.vm.test.ts`: one part against real QEMU and the built image;
  * - `e2e`: a real server, driven from outside (`e2e/`).
- * The integration tests' VMs fill the cores of a small machine by themselves, so they run one file at a time. Those of `e2e` wait a lot.
+ * VMs share two cores with their tests, so the last two run one file at a time: with two files of `e2e` at once a machine
+ * that is busy besides is too slow for what keeps to time limits.
  */
 export default defineConfig({
   test: {
@@ -47,6 +48,7 @@ export default defineConfig({
           name: "e2e",
           include: ["e2e/**/*.test.ts"],
           exclude: outside,
+          fileParallelism: false,
           testTimeout: 180_000,
           hookTimeout: 300_000,
         },
