@@ -315,7 +315,8 @@ fn a_display_that_the_host_does_not_take_costs_its_cell_no_more_than_its_time() 
     // A cell that the limit finds in the middle of it says so.
     assert!(answer.outputs.iter().all(|message| match &message.output {
         Some(output::Output::Display(display)) => display.continues,
-        Some(output::Output::Stderr(_)) => true,
+        Some(output::Output::Stderr(_)) =>
+            ended.timed_out && answer.errors().contains("KeyboardInterrupt"),
         _ => false,
     }));
     assert_eq!(python(&mut host, "print(x)").text(), "5\n");

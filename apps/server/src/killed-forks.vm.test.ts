@@ -2,9 +2,10 @@ import { readdirSync, readFileSync } from "node:fs";
 import { setImmediate } from "node:timers/promises";
 import { InstaVmError } from "@instavm/contract";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { startWriters, Telling, verifyBlocks } from "./testing/block-writers.ts";
-import { type ForkRoom, openForkRoom } from "./testing/fork-room.ts";
+import { type Telling, verifyBlocks } from "./testing/block-writers.ts";
+import type { ForkRoom } from "./testing/fork-room.ts";
 import { until } from "./testing/until.ts";
+import { openWritingSource } from "./testing/writing-source.ts";
 
 const kills = Number(process.env["INSTAVM_FORK_KILLS"] ?? 8);
 /** From a copy's first instruction to after its agent has answered. */
@@ -15,10 +16,7 @@ describe("a fork of a VM that writes, killed while it is made", () => {
   let room: ForkRoom;
   let telling: Telling;
   beforeAll(async () => {
-    room = opened.use(await openForkRoom());
-    await startWriters(room.source);
-    telling = opened.use(await Telling.open(room.source, 0.004));
-    await telling.more(100);
+    ({ room, telling } = await openWritingSource(opened));
   });
   afterAll(async () => await opened.disposeAsync());
 
@@ -26,7 +24,7 @@ describe("a fork of a VM that writes, killed while it is made", () => {
     `fails clearly, ${kills} times; the source goes on, and the next fork works`,
     { timeout: 60_000 + 10_000 * kills },
     async () => {
-      const pid = room.processes().get(room.source.vmId) ?? 0;
+      const pid = room.pidOf(room.source.vmId);
       const reasons = new Map<string, number>();
       for (let round = 0; round < kills; round += 1) {
         // The kernel's list can miss one while another ends; the source must be in it in any case.

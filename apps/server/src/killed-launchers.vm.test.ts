@@ -6,10 +6,11 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { type VmId, vmIdSchema } from "@instavm/contract";
 import { GuestLink } from "@instavm/guest-link";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { startWriters, Telling, verifyBlocks } from "./testing/block-writers.ts";
+import { type Telling, verifyBlocks } from "./testing/block-writers.ts";
 import { checkFileSystem } from "./testing/file-system-check.ts";
-import { type ForkRoom, openForkRoom } from "./testing/fork-room.ts";
+import type { ForkRoom } from "./testing/fork-room.ts";
 import { until } from "./testing/until.ts";
+import { openWritingSource } from "./testing/writing-source.ts";
 
 const kills = Number(process.env["INSTAVM_FORK_KILLS"] ?? 8);
 /** A copy that waits for its *go* notices at once that nobody will give it. */
@@ -22,10 +23,7 @@ describe("a launcher that is killed while it forks a VM that writes", () => {
   /** From before the request is read to after the copy's agent has answered. */
   let longestDelayMs = 0;
   beforeAll(async () => {
-    room = opened.use(await openForkRoom());
-    await startWriters(room.source);
-    telling = opened.use(await Telling.open(room.source, 0.004));
-    await telling.more(100);
+    ({ room, telling } = await openWritingSource(opened));
     const startedAt = performance.now();
     const copy = await room.fork(room.source.vmId);
     longestDelayMs = performance.now() - startedAt;
@@ -88,10 +86,10 @@ describe("a launcher that is killed while it forks a VM that writes", () => {
     { timeout: 60_000 + 15_000 * kills },
     async () => {
       const figures = (): readonly [number, number] => {
-        const proc = `/proc/${room.processes().get(room.source.vmId) ?? 0}`;
+        const proc = `/proc/${room.pidOf(room.source.vmId)}`;
         return [readdirSync(`${proc}/fd`).length, readdirSync(`${proc}/task`).length];
       };
-      const pid = room.processes().get(room.source.vmId);
+      const pid = room.pidOf(room.source.vmId);
       const [descriptors] = figures();
       const finished = { livingHost: 0, dyingHost: 0 };
       for (let round = 0; round < kills; round += 1) {
@@ -114,9 +112,9 @@ describe("a launcher that is killed while it forks a VM that writes", () => {
       });
       expect(room.log.count("vm.release_failed")).toBe(0);
       await verifyBlocks(room.source);
-      process.kill(pid ?? 0, "SIGSTOP");
+      process.kill(pid, "SIGSTOP");
       expect(await checkFileSystem(join(room.directoryOf(room.source.vmId), "disk.raw"))).toBe("");
-      process.kill(pid ?? 0, "SIGCONT");
+      process.kill(pid, "SIGCONT");
     },
   );
 });

@@ -1,9 +1,10 @@
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { countTelling, startWriters, Telling, verifyBlocks } from "./testing/block-writers.ts";
+import { countTelling, Telling, verifyBlocks } from "./testing/block-writers.ts";
 import { checkFileSystem } from "./testing/file-system-check.ts";
-import { type Fork, type ForkRoom, openForkRoom } from "./testing/fork-room.ts";
+import type { Fork, ForkRoom } from "./testing/fork-room.ts";
 import { until } from "./testing/until.ts";
+import { openWritingSource } from "./testing/writing-source.ts";
 
 const diskForks = Number(process.env["INSTAVM_FORK_DISKS"] ?? 3);
 
@@ -12,10 +13,7 @@ describe("a VM that writes while it is forked", () => {
   let room: ForkRoom;
   let telling: Telling;
   beforeAll(async () => {
-    room = opened.use(await openForkRoom());
-    await startWriters(room.source);
-    telling = opened.use(await Telling.open(room.source, 0.004));
-    await telling.more(100);
+    ({ room, telling } = await openWritingSource(opened));
   });
   afterAll(async () => await opened.disposeAsync());
 
@@ -23,7 +21,7 @@ describe("a VM that writes while it is forked", () => {
   const expectWholeDisk = async (vm: Fork, atLeast: readonly number[]): Promise<number> => {
     const { checked, acknowledged } = await verifyBlocks(vm);
     expect(acknowledged.every((count, writer) => count >= (atLeast[writer] ?? Number.POSITIVE_INFINITY))).toBe(true);
-    const pid = room.processes().get(vm.vmId) ?? 0;
+    const pid = room.pidOf(vm.vmId);
     process.kill(pid, "SIGSTOP");
     expect(await checkFileSystem(join(room.directoryOf(vm.vmId), "disk.raw"))).toBe("");
     process.kill(pid, "SIGCONT");

@@ -2,13 +2,13 @@ import { readFileSync, readdirSync, readlinkSync } from "node:fs";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import { defaultShape, type VmId } from "@instavm/contract";
 import { createPlatform, defaultSettings, type Engine, type Platform } from "@instavm/core";
 import { Faults, openMemoryRecords, RecordingLog, RecordTables, sampleKeyId } from "@instavm/testkit";
 import { readSettings } from "../settings/settings.ts";
 import { openAdapters } from "../wiring/adapters.ts";
 import { systemChance, systemClock } from "../wiring/surroundings.ts";
+import { until } from "./until.ts";
 
 /** A copy of a VM that the host has made. */
 export type Fork = Awaited<ReturnType<Platform["host"]["fork"]>>[number]["sandbox"];
@@ -27,6 +27,8 @@ export interface ForkRoom extends AsyncDisposable {
   directories(): readonly string[];
   /** Processes that work in a directory under `vms/`, by its name. */
   processes(): ReadonlyMap<string, number>;
+  /** The process of a VM that runs. Throws when there is none. */
+  pidOf(vmId: VmId): number;
   launcherPid(): number;
 }
 
@@ -73,6 +75,11 @@ export async function openForkRoom(): Promise<ForkRoom> {
     directoryOf: (vmId) => join(vms, vmId),
     directories: () => readdirSync(vms).toSorted(),
     processes: () => processesBelow(vms),
+    pidOf: (vmId) => {
+      const pid = processesBelow(vms).get(vmId);
+      if (pid === undefined) throw new Error(`VM ${vmId} has no process`);
+      return pid;
+    },
     launcherPid: () => Number(readFileSync(join(stateDir, "launcher.lock"), "utf8")),
     [Symbol.asyncDispose]: async () => resources.disposeAsync(),
   };
@@ -100,8 +107,10 @@ function linkOf(path: string): string {
 /** The launcher, so that it starts nothing more, then the VMs, which the host has left running. */
 async function endAll(stateDir: string): Promise<void> {
   const launcher = Number(await readFile(join(stateDir, "launcher.lock"), "utf8"));
-  for (const pid of [launcher, ...processesBelow(join(stateDir, "vms")).values()]) killIfThere(pid);
-  while (processesBelow(join(stateDir, "vms")).size > 0) await sleep(20);
+  // 0 would be this process and all its siblings.
+  const isProcess = (pid: number): boolean => pid > 1;
+  for (const pid of [launcher, ...processesBelow(join(stateDir, "vms")).values()].filter(isProcess)) killIfThere(pid);
+  await until("all VMs have ended", () => processesBelow(join(stateDir, "vms")).size === 0);
 }
 
 function killIfThere(pid: number): void {
