@@ -15,10 +15,13 @@ export class HttpClient implements Disposable {
   readonly #agent = new Agent({ keepAlive: true, maxSockets: 256 });
   readonly #baseUrl: string;
   readonly #apiKey: string;
+  readonly #silenceMs: number;
 
-  constructor(baseUrl: string, apiKey: string) {
+  /** `silenceMs`: a call on whose connection nothing moves for so long fails. */
+  constructor(baseUrl: string, apiKey: string, { silenceMs = 120_000 }: { readonly silenceMs?: number } = {}) {
     this.#baseUrl = baseUrl;
     this.#apiKey = apiKey;
+    this.#silenceMs = silenceMs;
   }
 
   /** Sends JSON and resolves with the parsed answer; rejects on any status but 200. */
@@ -40,7 +43,7 @@ export class HttpClient implements Disposable {
       if (incoming.statusCode === 200) resolve(incoming);
       else void bytesOf(incoming).then((seen) => reject(unexpected({ method, path }, incoming, seen)), reject);
     });
-    outgoing.setTimeout(120_000, () => outgoing.destroy(new Error(`${method} ${path}: nothing moved for 120 s`)));
+    outgoing.setTimeout(this.#silenceMs, () => outgoing.destroy(this.#silence(method, path)));
     outgoing.on("error", reject);
     if (body === undefined || typeof body === "string" || Buffer.isBuffer(body)) outgoing.end(body);
     else Readable.from(body, { objectMode: false }).on("error", reject).pipe(outgoing);
@@ -55,7 +58,7 @@ export class HttpClient implements Disposable {
       {
         method,
         agent: this.#agent,
-        timeout: 120_000,
+        timeout: this.#silenceMs,
         headers: {
           "x-api-key": this.#apiKey,
           ...(payload === undefined
@@ -77,10 +80,14 @@ export class HttpClient implements Disposable {
         });
       },
     );
-    outgoing.on("timeout", () => outgoing.destroy(new Error(`${method} ${path}: no answer within 120 s`)));
+    outgoing.on("timeout", () => outgoing.destroy(this.#silence(method, path)));
     outgoing.on("error", reject);
     outgoing.end(payload);
     return promise;
+  }
+
+  #silence(method: string, path: string): Error {
+    return new Error(`${method} ${path}: nothing moved for ${this.#silenceMs / 1000} s`);
   }
 
   [Symbol.dispose](): void {

@@ -53,6 +53,6 @@ export async function createToFirstResult(
   return { sessionId, vmId: textField(session, "vm_id"), createMs, firstResultMs: performance.now() - startedAt };
 }
 
-export async function kill(server: BenchServer, sessionId: string): Promise<void> {
+export async function kill(server: Pick<BenchServer, "client">, sessionId: string): Promise<void> {
   await server.client.call("POST", "/kill", { session_id: sessionId });
 }

@@ -1,10 +1,10 @@
 import { spawn } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
+import { closeSync, copyFileSync, existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { InstaVm } from "instavm";
 import { SmallDisk } from "./scratch.ts";
@@ -135,8 +135,17 @@ export class RealServer implements AsyncDisposable {
     } finally {
       for (const { pid } of processesOf(this.stateDirectory)) killHard(pid);
       this.#stateDisk?.[Symbol.dispose]();
+      this.#keepLog();
       rmSync(this.stateDirectory, { recursive: true, force: true });
     }
+  }
+
+  /** For somebody who looks for why a test fails: the log outlives the server in the directory that is named so. */
+  #keepLog(): void {
+    const directory = process.env["INSTAVM_TEST_LOGS"];
+    if (directory === undefined || !existsSync(this.#logPath)) return;
+    mkdirSync(directory, { recursive: true });
+    copyFileSync(this.#logPath, join(directory, `${basename(this.stateDirectory)}.log`));
   }
 
   get #logPath(): string {

@@ -14,7 +14,7 @@ const programs = repositoryFiles(
   .join("\n");
 
 /** What makes a test longer, say. */
-const tests = repositoryFiles(isTestCode)
+const tests = repositoryFiles((path) => isTestCode(path) || path.startsWith("e2e/"))
   .map((file) => file.text)
   .join("\n");
 

@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { readdir, readFile } from "node:fs/promises";
 import { type BenchServer, startBenchServer } from "../bench-server.ts";
+import { HttpClient } from "../http-client.ts";
 import { residentMib, vmPids } from "../process-figures.ts";
 import type { Figure, Suite } from "../result.ts";
 import { kill } from "../sandbox.ts";
@@ -8,6 +9,8 @@ import { summarise } from "../statistics.ts";
 
 const aliveAtOnce = 50;
 const minuteMs = 60_000;
+/** The work takes seconds of CPU time, and 50 share a few cores. */
+const patienceMs = 900_000;
 
 /** What each fork does, and what it must print: its name's digest, then much output. */
 function workOf(name: string): { readonly code: string; readonly prints: string } {
@@ -36,7 +39,7 @@ interface Tally {
 }
 
 /** One sandbox from create to kill. */
-async function live(server: BenchServer, name: string, tally: Tally): Promise<void> {
+async function live(server: Pick<BenchServer, "client">, name: string, tally: Tally): Promise<void> {
   try {
     const session = await server.client.call("POST", "/v1/sessions/session", {});
     const [sessionId, start] = [String(session["session_id"]), String(session["start"])];
@@ -72,11 +75,12 @@ export const soak: Suite = {
   about: `${aliveAtOnce} forks at a time, each with real work whose answer is known, for --minutes`,
   async run(report, { minutes }): Promise<readonly Figure[]> {
     await using server = await startBenchServer({ poolSize: 0, forks: true });
+    using client = new HttpClient(server.baseUrl, server.apiKey, { silenceMs: patienceMs });
     const tally: Tally = { right: 0, wrong: [], startKinds: new Map() };
     report(`before: ${(await lasting(server)).join("; ")}`);
     const untilMs = performance.now() + minutes * minuteMs;
     const worker = async (number: number): Promise<void> => {
-      for (let turn = 0; performance.now() < untilMs; turn += 1) await live(server, `${number}-${turn}`, tally);
+      for (let turn = 0; performance.now() < untilMs; turn += 1) await live({ client }, `${number}-${turn}`, tally);
     };
     const talk = setInterval(() => report(`${tally.right} right, ${tally.wrong.length} wrong …`), 30_000);
     await Promise.all(Array.from({ length: aliveAtOnce }, (_, number) => worker(number)));

@@ -68,7 +68,11 @@ export const defaultSettings: PlatformSettings = {
     patience: 10,
     warmUp: poolWarmUp,
   },
-  templates: { bootTimeoutMs: 60_000, bootAttempts: 3, warmUp: templateWarmUp },
+  templates: {
+    boot: { bootTimeoutMs: 60_000, bootCpuMs: 45_000, bootLimitMs: 150_000 },
+    bootAttempts: 3,
+    warmUp: templateWarmUp,
+  },
   sessions: { createTimeoutMs: 300_000, graceMs: 5_000, pingTimeoutMs: 10_000 },
   zygotes: { memoryMib: 2048, warmUp: zygoteWarmUp, retryMs: 30_000 },
   startsAtOnce: 4,

@@ -1,5 +1,5 @@
 import { InstaVmError, type VmId } from "@instavm/contract";
-import type { AgentLink } from "../ports/agent-link.ts";
+import type { AgentLink, AgentSession } from "../ports/agent-link.ts";
 import type { Engine, RunningMachine } from "../ports/engine.ts";
 import type { Image, Template, TemplateDraft, TemplateKey, TemplateStore, VmDirectories } from "../ports/files.ts";
 import type { Chance, Clock, Log } from "../ports/surroundings.ts";
@@ -9,6 +9,8 @@ import { newVmId } from "../vm/ids.ts";
 import { logLastWords } from "../vm/last-words.ts";
 import { type Leftovers, nothingRuns } from "../vm/leftovers.ts";
 import { isLinkFailure } from "../vm/agent-calls.ts";
+import { joinSignals } from "../waiting/deadline.ts";
+import { type BootLimits, watchBoot } from "./boot-watchdog.ts";
 import { warmUp } from "./warm-up.ts";
 import type { WarmUpStep } from "./warm-up-steps.ts";
 
@@ -31,9 +33,9 @@ export interface TemplateParts {
 
 /** How templates are built. */
 export interface TemplateSettings {
-  /** How long a booting VM may take until its agent answers, in ms; then it is ended and booted anew. */
-  readonly bootTimeoutMs: number;
-  /** Boots until giving up. Under emulation a boot can hang on a busy host. */
+  /** How long a booting VM may take until its agent answers; then it is ended and booted anew. */
+  readonly boot: BootLimits;
+  /** Boots until giving up. */
   readonly bootAttempts: number;
   readonly warmUp: readonly WarmUpStep[];
 }
@@ -140,7 +142,7 @@ async function fill(draft: TemplateDraft, filling: Filling): Promise<void> {
 
 async function warm(machine: RunningMachine, vmId: VmId, { parts, signal }: Filling): Promise<void> {
   const { settings, clock, log } = parts;
-  const session = await connectAgent(parts.link, machine, { signal, timeoutMs: settings.bootTimeoutMs });
+  const session = await untilBooted(machine, { parts, signal });
   try {
     await warmUp(session, settings.warmUp, { clock, log, signal, newIdentity: () => newIdentity(vmId, {}, parts) });
   } finally {
@@ -150,6 +152,18 @@ async function warm(machine: RunningMachine, vmId: VmId, { parts, signal }: Fill
   if ((await session.closed) !== undefined) {
     throw new InstaVmError("guest_unreachable", "the template's agent did not take leave; its state cannot be saved");
   }
+}
+
+async function untilBooted(
+  machine: RunningMachine,
+  { parts, signal }: Pick<Filling, "parts" | "signal">,
+): Promise<AgentSession> {
+  const { boot } = parts.settings;
+  using watchdog = watchBoot(machine, boot, parts);
+  return await connectAgent(parts.link, machine, {
+    signal: joinSignals(watchdog.signal, signal),
+    timeoutMs: boot.bootLimitMs,
+  });
 }
 
 async function save(machine: RunningMachine, draft: TemplateDraft, signal: AbortSignal): Promise<void> {

@@ -1,6 +1,6 @@
 /** How a guest misbehaves. */
 export interface GuestFaults {
-  /** Never comes up. */
+  /** Never comes up, and burns its CPU. */
   hangsAtBoot: boolean;
   /** Answers nothing, whatever it is asked. */
   isDeaf: boolean;

@@ -18,7 +18,8 @@ export interface Process {
   readonly ended: Promise<EndReason>;
   readonly end: (reason: EndReason) => void;
   priority: "normal" | "background";
-  /** CPU time so far. */
+  readonly startedAtMs: number;
+  /** CPU time so far, but for what a boot that hangs spins away. */
   cpuMs: number;
   isPaused: boolean;
   session: FakeAgentSession | undefined;
@@ -109,6 +110,7 @@ export class MachineRoom {
         setImmediate(() => setImmediate(resolve, reason));
       },
       priority: "normal",
+      startedAtMs: this.#clock.monotonicMs(),
       cpuMs: 0,
       isPaused: false,
       session: undefined,
@@ -117,6 +119,11 @@ export class MachineRoom {
     this.onGuest(guest, options.origin);
     this.processes.set(vmId, process);
     return process;
+  }
+
+  /** CPU time of a process so far; a guest that hangs at its boot spins. */
+  cpuMsOf({ guest, startedAtMs, cpuMs }: Process): number {
+    return guest.faults.hangsAtBoot ? this.#clock.monotonicMs() - startedAtMs : cpuMs;
   }
 }
 

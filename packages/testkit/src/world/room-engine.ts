@@ -109,7 +109,7 @@ export class RoomEngine implements Engine {
         }),
       fork: (config, waiting) => this.#fork({ parent: process, memoryPath }, config, waiting),
       lastWords: () => this.#faults.call("machine.lastWords", undefined, () => `${vmId}: the console's last line`),
-      cpuMs: () => this.#faults.call("machine.cpuMs", undefined, () => process.cpuMs),
+      cpuMs: () => this.#faults.call("machine.cpuMs", undefined, () => this.#room.cpuMsOf(process)),
       vmId,
     };
   }
