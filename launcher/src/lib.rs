@@ -2,7 +2,7 @@
 //! reaps and reports, on request of the host over a Unix socket; it outlives the server, and its VMs outlive it.
 //!
 //! One thread owns all state and polls (`server`); a few workers make the copies of files, which can take long
-//! (`prepare`) and talk to processes that are to be forked (`fork`). Requests become checked values (`validate`) before anything acts on them.
+//! (`prepare`), talk to processes that are to be forked (`fork`) and save and load memory (`memory`). Requests become checked values (`validate`) before anything acts on them.
 
 pub mod clone_file;
 pub mod config;
@@ -13,6 +13,7 @@ pub mod listen;
 pub mod lock;
 pub mod log;
 pub mod made_files;
+pub mod memory;
 pub mod prepare;
 pub mod process_file;
 pub mod processes;

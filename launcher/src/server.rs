@@ -5,6 +5,7 @@ use crate::connection::{Connection, Gone};
 use crate::fork::plan::ForkPlan;
 use crate::fork::{ended_before, Forked, Parent};
 use crate::log::Log;
+use crate::memory::PagesPlan;
 use crate::prepare::{bound_log, Prepared};
 use crate::process_file::{self, parent_of, ProcessName};
 use crate::processes::{Processes, Running};
@@ -13,7 +14,7 @@ use crate::refusal::Refusal;
 use crate::roots::Roots;
 use crate::spawn::{set_session_priority, spawn};
 use crate::validate::{parse_priority, parse_signal, StartPlan, VmId};
-use crate::worker::{Outcome, Ready, Work, Workers};
+use crate::worker::{Finished, Outcome, Ready, Work, Workers};
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::net::sockopt::socket_peercred;
@@ -33,6 +34,7 @@ pub const PROTOCOL_VERSION: u32 = 1;
 
 const CONNECTIONS_LIMIT: usize = 64;
 const STARTING_LIMIT: usize = 512;
+const PAGES_LIMIT: usize = 512;
 /// Between looks at the sizes of logs, and at children that nobody registered.
 const ROUND: Duration = Duration::from_secs(30);
 
@@ -44,6 +46,8 @@ pub struct Server {
     log: Log,
     workers: Workers,
     processes: Processes,
+    /// Saves and loads of memory that workers have.
+    pages_under_way: usize,
     connections: BTreeMap<u64, Connection>,
     next_connection: u64,
     idle_since: Instant,
@@ -64,6 +68,7 @@ impl Server {
         Ok(Self {
             processes: Processes::adopt(&config, &roots)?,
             workers: Workers::start(&roots)?,
+            pages_under_way: 0,
             config,
             roots,
             listener,
@@ -208,39 +213,45 @@ impl Server {
             .connections
             .get(&connection_id)
             .is_some_and(|connection| connection.greeted);
+        // None: a worker has it, and `finish` answers.
         let answer = match request.request {
-            Some(request::Request::Hello(hello)) => self.greet(connection_id, &hello),
+            Some(request::Request::Hello(hello)) => self.greet(connection_id, &hello).map(Some),
             _ if !is_greeted => return Err(Gone("its first request was no Hello".into())),
-            Some(request::Request::Start(start)) => {
-                match self.begin_start(connection_id, id, start) {
-                    Ok(()) => return Ok(()), // `finish` answers
-                    Err(refusal) => Err(refusal),
-                }
+            Some(request::Request::Start(start)) => self
+                .begin_start(connection_id, id, start)
+                .map(|()| None),
+            Some(request::Request::Fork(fork)) => {
+                self.begin_fork(connection_id, id, fork).map(|()| None)
             }
-            Some(request::Request::Fork(fork)) => match self.begin_fork(connection_id, id, fork) {
-                Ok(()) => return Ok(()), // `finish` answers
-                Err(refusal) => Err(refusal),
-            },
+            Some(request::Request::SavePages(save)) => PagesPlan::of_save(save)
+                .and_then(|plan| self.begin_pages(connection_id, id, plan, Work::SavePages))
+                .map(|()| None),
+            Some(request::Request::LoadPages(load)) => PagesPlan::of_load(load)
+                .and_then(|plan| self.begin_pages(connection_id, id, plan, Work::LoadPages))
+                .map(|()| None),
             Some(request::Request::Signal(signal)) => parse_signal(signal.signal)
                 .and_then(|number| self.processes.signal(&VmId::parse(&signal.vm_id)?, number))
-                .map(|()| done()),
+                .map(|()| Some(done())),
             Some(request::Request::SetPriority(set)) => parse_priority(set.priority)
                 .and_then(|priority| {
                     self.processes
                         .set_priority(&VmId::parse(&set.vm_id)?, priority)
                 })
-                .map(|()| done()),
+                .map(|()| Some(done())),
             Some(request::Request::Forget(forget)) => VmId::parse(&forget.vm_id)
                 .and_then(|vm_id| self.processes.forget(&vm_id, &self.roots))
-                .map(|()| done()),
+                .map(|()| Some(done())),
             Some(request::Request::List(_)) => {
-                Ok(response::Response::Processes(self.processes.list()))
+                Ok(Some(response::Response::Processes(self.processes.list())))
             }
             None => Err(Refusal::invalid(
                 "a request of no kind that this launcher knows",
             )),
         };
-        self.respond(connection_id, id, answer)
+        match answer.transpose() {
+            Some(answer) => self.respond(connection_id, id, answer),
+            None => Ok(()),
+        }
     }
 
     fn respond(
@@ -319,6 +330,25 @@ impl Server {
         Ok(())
     }
 
+    fn begin_pages(
+        &mut self,
+        connection: u64,
+        request: u64,
+        plan: PagesPlan,
+        work: fn(PagesPlan, ProcessName) -> Work,
+    ) -> Result<(), Refusal> {
+        if self.pages_under_way >= PAGES_LIMIT {
+            return Err(Refusal::new(
+                proto::ErrorCode::Os,
+                format!("{PAGES_LIMIT} VMs are being saved or loaded already"),
+            ));
+        }
+        let name = self.processes.name_of(&plan.vm_id)?;
+        self.pages_under_way += 1;
+        self.workers.begin(connection, request, work(plan, name));
+        Ok(())
+    }
+
     fn reserve(&mut self, vm_id: &VmId) -> Result<(), Refusal> {
         if self.processes.starting_count() >= STARTING_LIMIT {
             return Err(Refusal::new(
@@ -333,29 +363,42 @@ impl Server {
         for Outcome {
             connection,
             request,
-            vm_id,
-            ready,
+            finished,
         } in self.workers.finished()
         {
-            if !self.connections.contains_key(&connection) {
-                self.processes.abandon(&vm_id);
-                self.log.line(format_args!(
-                    "start of VM {vm_id} given up: nobody waits for it"
-                ));
-                continue;
-            }
-            let answer = ready.and_then(|ready| self.launch(ready, &vm_id));
-            let answer = answer
-                .map(response::Response::Started)
-                .inspect_err(|refusal| {
+            let answer = match finished {
+                Finished::Answer(answer) => {
+                    self.pages_under_way -= 1;
+                    answer
+                }
+                Finished::Launch(vm_id, _) if !self.connections.contains_key(&connection) => {
                     self.processes.abandon(&vm_id);
-                    self.log
-                        .line(format_args!("start of VM {vm_id} failed: {refusal}"));
-                });
+                    self.log.line(format_args!(
+                        "start of VM {vm_id} given up: nobody waits for it"
+                    ));
+                    continue;
+                }
+                Finished::Launch(vm_id, ready) => self.begin_life(ready, &vm_id),
+            };
             if let Err(Gone(why)) = self.respond(connection, request, answer) {
                 self.disconnect(connection, &why);
             }
         }
+    }
+
+    fn begin_life(
+        &mut self,
+        ready: Result<Ready, Refusal>,
+        vm_id: &VmId,
+    ) -> Result<response::Response, Refusal> {
+        ready
+            .and_then(|ready| self.launch(ready, vm_id))
+            .map(response::Response::Started)
+            .inspect_err(|refusal| {
+                self.processes.abandon(vm_id);
+                self.log
+                    .line(format_args!("start of VM {vm_id} failed: {refusal}"));
+            })
     }
 
     /// From ready to running.

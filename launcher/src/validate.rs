@@ -256,6 +256,8 @@ pub fn fuzz_target(request: proto::Request) -> Result<(), Refusal> {
             .map(drop),
         Some(Request::Forget(forget)) => VmId::parse(&forget.vm_id).map(drop),
         Some(Request::Fork(fork)) => crate::fork::plan::ForkPlan::parse(fork).map(drop),
+        Some(Request::SavePages(save)) => crate::memory::PagesPlan::of_save(save).map(drop),
+        Some(Request::LoadPages(load)) => crate::memory::PagesPlan::of_load(load).map(drop),
         Some(Request::Hello(_) | Request::List(_)) | None => Ok(()),
     }
 }

@@ -1,8 +1,11 @@
-//! Threads that prepare starts and make forks, so that a slow copy holds up nobody else.
+//! Threads that prepare starts, make forks, and save and load memory, so that a slow copy holds up nobody else.
 
 use crate::fork::plan::ForkPlan;
 use crate::fork::{FirstAnswer, Forked, Parent};
+use crate::memory::{self, PagesPlan};
 use crate::prepare::Prepared;
+use crate::process_file::ProcessName;
+use crate::proto::{response::Response, Done};
 use crate::refusal::Refusal;
 use crate::roots::Roots;
 use crate::validate::{StartPlan, VmId};
@@ -21,25 +24,44 @@ pub enum Work {
     Start(StartPlan),
     /// A copy of a process.
     Fork(ForkPlan, Parent),
+    /// A file of what a process's memory has changed.
+    SavePages(PagesPlan, ProcessName),
+    /// The way back.
+    LoadPages(PagesPlan, ProcessName),
 }
 
 impl Work {
-    fn vm_id(&self) -> &VmId {
+    fn run(self, roots: &Roots) -> Finished {
         match self {
-            Self::Start(plan) => &plan.vm_id,
-            Self::Fork(plan, _) => &plan.vm_id,
-        }
-    }
-
-    fn run(self, roots: &Roots) -> Result<Ready, Refusal> {
-        match self {
-            Self::Start(plan) => Prepared::make(plan, roots).map(Ready::Start),
-            Self::Fork(plan, parent) => Forked::make(plan, parent, roots).map(Ready::Fork),
+            Self::Start(plan) => {
+                let vm_id = plan.vm_id.clone();
+                let ready = Prepared::make(plan, roots).map(Ready::Start);
+                Finished::Launch(vm_id, ready)
+            }
+            Self::Fork(plan, parent) => {
+                let vm_id = plan.vm_id.clone();
+                let ready = Forked::make(plan, parent, roots).map(Ready::Fork);
+                Finished::Launch(vm_id, ready)
+            }
+            Self::SavePages(plan, name) => {
+                Finished::Answer(memory::save(&plan, name, roots).map(Response::PagesSaved))
+            }
+            Self::LoadPages(plan, name) => Finished::Answer(
+                memory::load(&plan, name, roots).map(|()| Response::Done(Done {})),
+            ),
         }
     }
 }
 
-/// What it came to.
+/// What work came to.
+pub enum Finished {
+    /// Of a VM whose name is reserved until it runs or came to nothing.
+    Launch(VmId, Result<Ready, Refusal>),
+    /// There is nothing left to do but to say so.
+    Answer(Result<Response, Refusal>),
+}
+
+/// A process that can begin.
 pub enum Ready {
     /// To be spawned.
     Start(Prepared),
@@ -56,16 +78,14 @@ enum Job {
     Await(FirstAnswer),
 }
 
-/// A start or fork that was prepared or refused, and who waits for it.
+/// Work that was done or refused, and who waits for it.
 pub struct Outcome {
     /// The client's connection.
     pub connection: u64,
     /// The id of its request.
     pub request: u64,
-    /// The VM.
-    pub vm_id: VmId,
     /// What the loop goes on with.
-    pub ready: Result<Ready, Refusal>,
+    pub finished: Finished,
 }
 
 /// The threads and the two queues between them and the loop.
@@ -96,13 +116,11 @@ impl Workers {
                         job.finish();
                         continue;
                     };
-                    let vm_id = work.vm_id().clone();
-                    let ready = work.run(&roots);
+                    let finished = work.run(&roots);
                     let outcome = Outcome {
                         connection,
                         request,
-                        vm_id,
-                        ready,
+                        finished,
                     };
                     if results.send(outcome).is_err() {
                         return;
@@ -123,7 +141,7 @@ impl Workers {
         })
     }
 
-    /// Queues a start or a fork. The caller bounds how many.
+    /// Queues work. The caller bounds how much.
     pub fn begin(&self, connection: u64, request: u64, work: Work) {
         // The workers hold the other end for as long as this process lives.
         let _ = self.jobs.send(Job::Begin {

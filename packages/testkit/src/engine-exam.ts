@@ -15,7 +15,7 @@ export interface EngineExamRoom {
   /** A VM's id and its directory, which is there. */
   makeVm(): Promise<{ readonly vmId: VmId; readonly directory: string }>;
   /** Paths for a saved state; no file has them yet. */
-  makeStateFiles(): Promise<StateFiles>;
+  makeStateFiles(): Promise<Required<StateFiles>>;
   exists(path: string): Promise<boolean>;
   /** Pauses a machine and lets go of it, as a server does that dies meanwhile. */
   leavePaused(machine: RunningMachine): Promise<void>;
@@ -59,6 +59,7 @@ export function examineEngine(exam: EngineExam): void {
     examineManyClones(desk, exam.manyClones);
     examinePauses(desk);
     examineForks(desk);
+    examineSaves(desk);
     examineEnds(desk);
     examineAdoption(desk);
     examineFailures(desk);
@@ -94,7 +95,8 @@ class Desk {
     await this.#room.guest.put(machine, "memory", "template");
     await this.#room.guest.put(machine, "disk", "template");
     await save(machine, files);
-    this.#template = files;
+    const { memoryPath, statePath, diskPath } = files;
+    this.#template = { memoryPath, statePath, diskPath };
   }
 
   async close(): Promise<void> {
@@ -337,6 +339,80 @@ function examineForks(desk: Desk): void {
     const started = parent.fork({ vmId: absent, directory: "/absent", priority: "normal" });
     await expect(started).rejects.toBeInstanceOf(InstaVmError);
     expect(await remembered(desk, parent)).toEqual({ memory: "template", disk: "template" });
+  });
+}
+
+function examineSaves(desk: Desk): void {
+  interface Saved {
+    readonly source: StateFiles;
+    readonly bytes: number;
+  }
+  const saveNow = async (machine: RunningMachine): Promise<Saved> => {
+    const { statePath, diskPath, pagesPath } = await desk.room.makeStateFiles();
+    const paused = await machine.pause();
+    await paused.saveDeviceState(statePath);
+    await paused.saveDisk(diskPath);
+    const { memoryPath, bytes } = await paused.saveMemory(pagesPath);
+    await paused.resume();
+    return { source: { memoryPath, statePath, diskPath, pagesPath }, bytes };
+  };
+  const put = async (machine: RunningMachine, value: string): Promise<void> => {
+    await desk.room.guest.put(machine, "memory", value);
+    await desk.room.guest.put(machine, "disk", value);
+  };
+
+  test("what a clone has changed is saved beside its template, and a clone of both goes on from there", async () => {
+    const machine = await desk.clone();
+    await put(machine, "saved");
+    const { source, bytes } = await saveNow(machine);
+    expect(source.memoryPath).toBe(desk.template.memoryPath);
+    expect(bytes).toBeGreaterThan(0);
+    expect(bytes).toBeLessThan((shape.memoryMib << 20) / 4);
+    await put(machine, "later");
+    expect(await remembered(desk, await desk.clone({ source }))).toEqual({ memory: "saved", disk: "saved" });
+    expect(await remembered(desk, machine)).toEqual({ memory: "later", disk: "later" });
+    expect(await remembered(desk, await desk.clone())).toEqual({ memory: "template", disk: "template" });
+  });
+
+  test("a fork is saved like any clone, and so is what was made from a save, five times over", async () => {
+    const parent = await desk.clone();
+    let machine = desk.keep((await parent.fork({ ...(await desk.room.makeVm()), priority: "normal" })).machine);
+    await desk.room.guest.ready(machine);
+    for (let generation = 1; generation <= 5; generation += 1) {
+      await put(machine, `${generation}`);
+      const { source } = await saveNow(machine);
+      await machine.end();
+      machine = await desk.clone({ source });
+      expect(await remembered(desk, machine)).toEqual({ memory: `${generation}`, disk: `${generation}` });
+    }
+    const child = desk.keep((await machine.fork({ ...(await desk.room.makeVm()), priority: "normal" })).machine);
+    await desk.room.guest.ready(child);
+    expect(await remembered(desk, child)).toEqual({ memory: "5", disk: "5" });
+  });
+
+  test("a machine that booted has no file to save its memory beside", async () => {
+    const { machine } = await desk.boot();
+    const { pagesPath } = await desk.room.makeStateFiles();
+    const paused = await machine.pause();
+    await expect(paused.saveMemory(pagesPath)).rejects.toMatchObject({ code: "engine_failed" });
+    expect(await desk.room.exists(pagesPath)).toBe(false);
+    await paused.end();
+  });
+
+  test("a saved memory is never written over a file that is there", async () => {
+    const machine = await desk.clone();
+    const { source } = await saveNow(machine);
+    const paused = await machine.pause();
+    await expect(paused.saveMemory(source.pagesPath ?? "")).rejects.toBeInstanceOf(InstaVmError);
+    await paused.resume();
+    expect(await remembered(desk, await desk.clone({ source }))).toEqual({ memory: "template", disk: "template" });
+  });
+
+  test("a clone whose changed pages are missing starts nothing", async () => {
+    const { pagesPath } = await desk.room.makeStateFiles();
+    const config = await desk.config({ source: { ...desk.template, pagesPath } });
+    await expect(desk.engine.clone(config)).rejects.toBeInstanceOf(InstaVmError);
+    expect(await desk.engine.running()).not.toContain(config.vmId);
   });
 }
 

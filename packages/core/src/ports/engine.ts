@@ -31,6 +31,8 @@ export interface StateFiles {
   readonly memoryPath: string;
   readonly statePath: string;
   readonly diskPath: string;
+  /** What the memory has changed since it was mapped from `memoryPath`; left out when that file is all of it. */
+  readonly pagesPath?: string;
 }
 
 interface MachineConfig {
@@ -114,6 +116,13 @@ export interface RunningMachine {
   end(waiting?: Waiting): Promise<EndedMachine>;
 }
 
+/** Changed pages of a memory. */
+export interface SavedMemory {
+  /** The file that the rest is in. */
+  readonly memoryPath: string;
+  readonly bytes: number;
+}
+
 /** The process lives, the vCPUs stand still. */
 export interface PausedMachine {
   readonly phase: "paused";
@@ -121,6 +130,11 @@ export interface PausedMachine {
   readonly ended: Promise<EndedMachine>;
   /** Writes the device state, without memory, to a new file. */
   saveDeviceState(statePath: string, waiting?: Waiting): Promise<void>;
+  /**
+   * Writes the pages of the memory that differ from the file it was cloned from to a new file, and says which file that is:
+   * a clone needs both. Throws `engine_failed` for a machine that booted, whose memory is a file already.
+   */
+  saveMemory(pagesPath: string, waiting?: Waiting): Promise<SavedMemory>;
   /** Copies the VM's disk to a new file: a reflink where the filesystem can, else a sparse copy. */
   saveDisk(diskPath: string, waiting?: Waiting): Promise<void>;
   /** Makes a copy whose vCPUs run; this machine stays paused. Throws `not_forkable`, with the reason. */

@@ -22,6 +22,8 @@ export interface Process {
   /** CPU time so far, but for what a boot that hangs spins away. */
   cpuMs: number;
   isPaused: boolean;
+  /** The file that its memory is mapped from, if it was cloned. */
+  basePath: string | undefined;
   session: FakeAgentSession | undefined;
 }
 
@@ -113,6 +115,7 @@ export class MachineRoom {
       startedAtMs: this.#clock.monotonicMs(),
       cpuMs: 0,
       isPaused: false,
+      basePath: undefined,
       session: undefined,
     };
     guest.crash = () => process.end({ kind: "signalled", signal: 11 });

@@ -29,6 +29,7 @@ function openRoom(): EngineExamRoom {
         memoryPath: `${directory}/mem`,
         statePath: `${directory}/state`,
         diskPath: `${directory}/disk`,
+        pagesPath: `${directory}/pages`,
       };
     },
     exists: async (path) => room.files.has(path),

@@ -56,8 +56,9 @@ export class RoomEngine implements Engine {
   clone(config: CloneConfig, waiting?: Waiting): Promise<RunningMachine> {
     return this.#faults.call("engine.clone", waiting?.signal, () => {
       this.#checkDirectory(config.vmId);
-      const { statePath, memoryPath, diskPath } = config.source;
-      const memory = this.#room.files.get(statePath)?.state;
+      const { statePath, memoryPath, diskPath, pagesPath } = config.source;
+      const whole = this.#room.files.get(statePath)?.state;
+      const memory = pagesPath === undefined ? whole : whole && this.#room.files.get(pagesPath)?.state;
       const disk = this.#room.files.get(diskPath)?.state;
       if (memory === undefined || disk === undefined || !this.#room.files.has(memoryPath)) {
         throw new InstaVmError("engine_failed", `the saved state ${statePath} is not whole`);
@@ -65,6 +66,7 @@ export class RoomEngine implements Engine {
       const state = { ...copyOf(memory), files: copyOf(disk).files };
       const process = this.#room.start(config.vmId, { origin: "clone", state });
       process.priority = config.priority;
+      process.basePath = memoryPath;
       return this.#running(process);
     });
   }
@@ -129,6 +131,12 @@ export class RoomEngine implements Engine {
         if (process.session?.isOpen === true) throw new Error("a state was saved with a session open");
         return save("machine.saveDeviceState", path, waiting);
       },
+      saveMemory: async (path, waiting) => {
+        const { basePath } = process;
+        if (basePath === undefined) throw new InstaVmError("engine_failed", `VM ${process.vmId} was not cloned`);
+        await save("machine.saveMemory", path, waiting);
+        return { memoryPath: basePath, bytes: 4096 };
+      },
       saveDisk: (path, waiting) => save("machine.saveDisk", path, waiting),
       fork: (config, waiting) => this.#fork({ parent: process, memoryPath }, config, waiting),
       resume: (waiting) =>
@@ -149,6 +157,7 @@ export class RoomEngine implements Engine {
       this.#checkDirectory(config.vmId);
       const process = this.#room.start(config.vmId, { origin: "fork", state: copyOf(parent.guest.state) });
       process.priority = config.priority;
+      process.basePath = parent.basePath;
       return { machine: this.#running(process), pauseMs: 1 };
     });
   }

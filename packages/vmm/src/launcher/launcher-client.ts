@@ -49,6 +49,14 @@ interface LaunchFork {
   readonly firstInput?: string;
 }
 
+/** A file of the pages that a VM's memory has changed. */
+interface LaunchPages {
+  readonly vmId: VmId;
+  /** The file that the memory is mapped from. */
+  readonly basePath: string;
+  readonly pagesPath: string;
+}
+
 /** A process that was just made. */
 interface Launched {
   readonly pid: number;
@@ -68,6 +76,13 @@ export interface LauncherClient extends AsyncDisposable {
   start(start: LaunchStart, waiting?: Waiting): Promise<Launched>;
   /** As `start`, from a process that was started `forkable`. Throws `not_forkable`, with the reason; the parent is as it was. */
   fork(fork: LaunchFork, waiting?: Waiting): Promise<Launched>;
+  /**
+   * Writes the pages that a VM which stands has changed to an empty file of the state directory; resolves with their size in bytes.
+   * Throws `engine_failed`, `disk_full` or `vm_not_found`.
+   */
+  savePages(pages: LaunchPages, waiting?: Waiting): Promise<number>;
+  /** Puts them into the memory of a VM whose guest does not run yet. Throws as `savePages`. */
+  loadPages(pages: LaunchPages, waiting?: Waiting): Promise<void>;
   /** SIGTERM 15, SIGKILL 9, SIGSTOP 19 or SIGCONT 18. Throws `vm_not_found` when nothing runs. */
   signal(vmId: VmId, signal: number, waiting?: Waiting): Promise<void>;
   /** The nice value of all its threads. */
@@ -85,6 +100,9 @@ export interface LauncherClient extends AsyncDisposable {
 }
 
 const startTimeoutMs = 60_000;
+/** Gigabytes may be written to a slow disk. */
+const pagesTimeoutMs = 120_000;
+const pageBytes = 4096;
 
 interface Means {
   readonly link: LauncherLink;
@@ -132,6 +150,21 @@ function clientOf(means: Means): Omit<LauncherClient, typeof Symbol.asyncDispose
       const call = { subject, request: { case: "fork", value } } as const;
       return launchProcess(means, { vmId: fork.vmId, call }, waiting);
     },
+    async savePages({ vmId, basePath, pagesPath }, waiting) {
+      const call = {
+        subject: `the memory of VM ${vmId}`,
+        request: { case: "savePages", value: { vmId, basePath, toPath: pagesPath } },
+      } as const;
+      const connection = await means.link.connection(waiting);
+      const answer = await connection.call(call, withPagesTime(waiting));
+      if (answer.case !== "pagesSaved") throw unexpectedAnswer(call.subject, answer);
+      return Number(answer.value.pages) * pageBytes;
+    },
+    async loadPages({ vmId, basePath, pagesPath }, waiting) {
+      const value = { vmId, basePath, fromPath: pagesPath };
+      const call = { subject: `the memory of VM ${vmId}`, request: { case: "loadPages", value } } as const;
+      await order(means.link, call, withPagesTime(waiting));
+    },
     async signal(vmId, signal, waiting) {
       const request = { case: "signal", value: { vmId, signal } } as const;
       await order(means.link, { subject: `signal ${signal} to VM ${vmId}`, request }, waiting);
@@ -148,6 +181,10 @@ function clientOf(means: Means): Omit<LauncherClient, typeof Symbol.asyncDispose
     ended: (vmId) => means.watch.find(vmId) ?? askForEnd(means, vmId),
     close: () => means.link.close(),
   };
+}
+
+function withPagesTime(waiting: Waiting = {}): Waiting {
+  return { ...waiting, timeoutMs: waiting.timeoutMs ?? pagesTimeoutMs };
 }
 
 /** A request whose answer carries nothing. */

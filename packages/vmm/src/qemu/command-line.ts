@@ -32,6 +32,8 @@ export interface CloneCommand {
   readonly files: MachineFiles;
   /** Then its sockets are the launcher's, under the numbers of `machineListeners`. */
   readonly isForkable?: boolean;
+  /** Then it waits to be told to load the state (`migrate-incoming`). */
+  readonly isDeferred?: boolean;
 }
 
 /** Names in a VM's directory. */
@@ -40,12 +42,16 @@ export const machineFileNames = {
   qmpSocket: "qmp.sock",
   disk: "disk.raw",
   console: "console.log",
+  /** A link to the file that a clone's memory is mapped from. */
+  base: "base",
   /** What QEMU itself says; the launcher makes it. */
   log: "vm.log",
 } as const;
 
 /** The descriptor under which a clone finds its device state. */
 export const stateFd = 3;
+/** As QEMU is told of it. */
+export const stateSource = `fd:${stateFd}`;
 
 /** The sockets of a machine that can be forked, by their numbers in its process. */
 export const machineListeners = [
@@ -79,7 +85,7 @@ export function cloneArguments(command: CloneCommand): readonly string[] {
     ...machineOptions(command, "off"),
     // What runs in a clone could write to its console for ever.
     ["-chardev", "null,id=console"],
-    ["-incoming", `fd:${stateFd}`],
+    ["-incoming", command.isDeferred === true ? "defer" : stateSource],
   ];
   return options.flatMap((option) => option.filter((part) => part !== undefined));
 }

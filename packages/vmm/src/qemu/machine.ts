@@ -1,4 +1,4 @@
-import { open, rm } from "node:fs/promises";
+import { open, readlink, rm, symlink } from "node:fs/promises";
 import { join } from "node:path";
 import { InstaVmError } from "@instavm/contract";
 import type { VmId } from "@instavm/contract";
@@ -125,6 +125,21 @@ function paused(life: Life, monitor: QmpConnection): PausedMachine {
     saveDeviceState: async (statePath, waiting = {}) => {
       await intoNewFile(statePath, () => saveDeviceState(monitor, statePath, waiting));
     },
+    saveMemory: async (pagesPath, waiting = {}) => {
+      const { vmId, launcher } = life;
+      const memoryPath = await findBase(life);
+      if (memoryPath === undefined) {
+        throw new InstaVmError(
+          "engine_failed",
+          `VM ${vmId} does not say which file its memory is mapped from; expected one that was cloned or forked.`,
+        );
+      }
+      let bytes = 0;
+      await intoNewFile(pagesPath, async () => {
+        bytes = await launcher.savePages({ vmId, basePath: memoryPath, pagesPath }, waiting);
+      });
+      return { memoryPath, bytes };
+    },
     saveDisk: async (diskPath, waiting = {}) => {
       const own = join(life.directory, machineFileNames.disk);
       await intoNewFile(diskPath, () => copyDisk({ from: own, to: diskPath }, waiting));
@@ -158,11 +173,32 @@ async function forkOf(life: Life, config: ForkConfig, { firstInput, waiting }: F
     ...(firstInput !== undefined && { firstInput }),
   };
   const { launcher, log } = life;
+  const base = await findBase(life);
+  if (base !== undefined) await linkBase(directory, base);
   const { pid, pauseMs } = await launcher.fork(fork, timeoutMs === undefined ? {} : { timeoutMs });
   const machine = runningMachine({ vmId, pid, directory, launcher, log });
   if (signal?.aborted !== true) return { machine, pauseMs };
   await machine.end();
   throw signal.reason;
+}
+
+/** Remembers in a VM's directory which file its memory is mapped from; so a later server knows it too. */
+export async function linkBase(directory: string, memoryPath: string): Promise<void> {
+  try {
+    await symlink(memoryPath, join(directory, machineFileNames.base));
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    throw new InstaVmError("engine_failed", `${directory} could not be written: ${why}.`, { cause: error });
+  }
+}
+
+/** undefined for a machine that booted: its memory is a file of its own. */
+async function findBase({ directory }: MachineProcess): Promise<string | undefined> {
+  try {
+    return await readlink(join(directory, machineFileNames.base));
+  } catch {
+    return undefined;
+  }
 }
 
 /** The nice value of a VM that leaves the cores to others. */

@@ -46,6 +46,12 @@ export async function saveDeviceState(monitor: QmpConnection, statePath: string,
   await monitor.execute("xen-save-devices-state", { filename: statePath }, waiting);
 }
 
+/** Has a machine that was started to wait load its device state, and waits until its vCPUs run. */
+export async function loadDeviceState(monitor: QmpConnection, source: string, waiting: Waiting = {}): Promise<void> {
+  await monitor.execute("migrate-incoming", { uri: source }, waiting);
+  await loaded(monitor, waiting);
+}
+
 async function loaded(monitor: QmpConnection, waiting: Waiting): Promise<void> {
   const bounds = { subject: "the loading of the machine's state", timeoutMs: waiting.timeoutMs ?? loadTimeoutMs };
   using deadline = startDeadline({ ...bounds, signal: waiting.signal });

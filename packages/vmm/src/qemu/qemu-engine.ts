@@ -1,12 +1,19 @@
 import type { VmId } from "@instavm/contract";
 import type { BootConfig, CloneConfig, Engine, EngineFacts, Log, RunningMachine, Waiting } from "@instavm/core";
 import type { LaunchStart, LauncherClient } from "../launcher/launcher-client.ts";
-import { bootArguments, cloneArguments, machineFileNames, machineListeners, stateFd } from "./command-line.ts";
+import {
+  bootArguments,
+  cloneArguments,
+  machineFileNames,
+  machineListeners,
+  stateFd,
+  stateSource,
+} from "./command-line.ts";
 import { fingerprintOf } from "./fingerprint.ts";
 import { rememberHost } from "./host-probe.ts";
 import type { HostProbe } from "./host-probe.ts";
-import { priorityOf, qmpSocketPath, runningMachine } from "./machine.ts";
-import { continueVcpus, queryState } from "./monitor-commands.ts";
+import { linkBase, priorityOf, qmpSocketPath, runningMachine } from "./machine.ts";
+import { continueVcpus, loadDeviceState, queryState } from "./monitor-commands.ts";
 import { connectQmp } from "./qmp-connection.ts";
 import { checkPresent, checkSocketPaths, checkState, makeMemoryFile } from "./state-files.ts";
 
@@ -92,10 +99,13 @@ async function boot(engine: Ready, config: BootConfig, waiting?: Waiting): Promi
 
 async function clone(engine: Ready, config: CloneConfig, waiting?: Waiting): Promise<RunningMachine> {
   checkSocketPaths(config.directory);
-  await Promise.all([checkState(config.source, config.shape.memoryMib), checkPresent([config.rootfsPath])]);
+  const { pagesPath, memoryPath } = config.source;
+  const present = [config.rootfsPath, ...(pagesPath === undefined ? [] : [pagesPath])];
+  await Promise.all([checkState(config.source, config.shape.memoryMib), checkPresent(present)]);
   const isForkable = forkSupport(engine.probe, engine).isPossible;
   const args = cloneArguments({
     isForkable,
+    isDeferred: pagesPath !== undefined,
     hardware: { accelerator: engine.probe.accelerator, shape: config.shape },
     files: { directory: config.directory, rootfsPath: config.rootfsPath, memoryPath: config.source.memoryPath },
   });
@@ -109,7 +119,34 @@ async function clone(engine: Ready, config: CloneConfig, waiting?: Waiting): Pro
     listeners: isForkable ? machineListeners : [],
     forkable: isForkable,
   };
-  return await startMachine(engine, { start, directory: config.directory }, waiting);
+  await linkBase(config.directory, memoryPath);
+  const machine = await startMachine(engine, { start, directory: config.directory }, waiting);
+  if (pagesPath === undefined) return machine;
+  try {
+    await fillMemory(engine, { vmId: config.vmId, directory: config.directory, basePath: memoryPath, pagesPath }, waiting);
+    return machine;
+  } catch (error) {
+    await machine.end();
+    throw error;
+  }
+}
+
+interface MemoryFilling {
+  readonly vmId: VmId;
+  readonly directory: string;
+  readonly basePath: string;
+  readonly pagesPath: string;
+}
+
+/** The memory first: devices that load their state look into it. */
+async function fillMemory(
+  { launcher }: QemuEngineOptions,
+  { directory, ...pages }: MemoryFilling,
+  waiting: Waiting = {},
+): Promise<void> {
+  using monitor = await connectQmp(qmpSocketPath(directory), waiting);
+  await launcher.loadPages(pages, waiting);
+  await loadDeviceState(monitor, stateSource, waiting);
 }
 
 interface MachineStart {

@@ -54,6 +54,7 @@ async function openRoom(): Promise<EngineExamRoom> {
         memoryPath: join(directory, "memory"),
         statePath: join(directory, "state"),
         diskPath: join(directory, "disk"),
+        pagesPath: join(directory, "pages"),
       };
     },
     exists: (path) =>
