@@ -217,9 +217,9 @@ impl Server {
         let answer = match request.request {
             Some(request::Request::Hello(hello)) => self.greet(connection_id, &hello).map(Some),
             _ if !is_greeted => return Err(Gone("its first request was no Hello".into())),
-            Some(request::Request::Start(start)) => self
-                .begin_start(connection_id, id, start)
-                .map(|()| None),
+            Some(request::Request::Start(start)) => {
+                self.begin_start(connection_id, id, start).map(|()| None)
+            }
             Some(request::Request::Fork(fork)) => {
                 self.begin_fork(connection_id, id, fork).map(|()| None)
             }

@@ -46,9 +46,9 @@ impl Work {
             Self::SavePages(plan, name) => {
                 Finished::Answer(memory::save(&plan, name, roots).map(Response::PagesSaved))
             }
-            Self::LoadPages(plan, name) => Finished::Answer(
-                memory::load(&plan, name, roots).map(|()| Response::Done(Done {})),
-            ),
+            Self::LoadPages(plan, name) => {
+                Finished::Answer(memory::load(&plan, name, roots).map(|()| Response::Done(Done {})))
+            }
         }
     }
 }

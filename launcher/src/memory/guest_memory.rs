@@ -53,8 +53,7 @@ impl GuestMemory {
         let status = fstat(&base).map_err(|error| failed(error.into()))?;
         let bytes = u64::try_from(status.st_size).unwrap_or(0);
         // As the kernel shows it in the list of mappings, whatever the caller calls it.
-        let path =
-            fs::read_link(format!("/proc/self/fd/{}", base.as_raw_fd())).map_err(failed)?;
+        let path = fs::read_link(format!("/proc/self/fd/{}", base.as_raw_fd())).map_err(failed)?;
         let proc = format!("/proc/{}", name.pid);
         let memory = (File::options().read(true).write(true))
             .open(format!("{proc}/mem"))
@@ -139,10 +138,7 @@ impl GuestMemory {
         let start = (first * PAGE_BYTES) as u64;
         let end = start + length as u64;
         for piece in &self.pieces {
-            let (from, to) = (
-                start.max(piece.offset),
-                end.min(piece.offset + piece.bytes),
-            );
+            let (from, to) = (start.max(piece.offset), end.min(piece.offset + piece.bytes));
             if from < to {
                 let part = size(from - start)..size(to - start);
                 act(piece.address + (from - piece.offset), part)?;

@@ -26,10 +26,7 @@ impl PagesWriter {
     /// Over an empty file.
     pub fn new(mut file: File, memory_bytes: u64) -> io::Result<Self> {
         if file.metadata()?.len() != 0 {
-            return Err(io::Error::new(
-                io::ErrorKind::AlreadyExists,
-                "the file is not empty",
-            ));
+            return Err(io::Error::from_raw_os_error(libc::EEXIST));
         }
         file.seek(SeekFrom::Start(DATA_OFFSET))?;
         Ok(Self {
@@ -237,8 +234,7 @@ mod tests {
     #[test]
     fn what_is_written_is_read_again_in_runs() {
         let scratch = Scratch::new("again");
-        let reader =
-            PagesReader::open(written(&scratch, &[0, 5, 6, 7, 63]), MEMORY_BYTES).unwrap();
+        let reader = PagesReader::open(written(&scratch, &[0, 5, 6, 7, 63]), MEMORY_BYTES).unwrap();
         let runs = reader.runs(2);
         let names: Vec<_> = runs.iter().map(|run| (run.first, run.count)).collect();
         assert_eq!(names, [(0, 1), (5, 2), (7, 1), (63, 1)]);

@@ -123,7 +123,11 @@ async function clone(engine: Ready, config: CloneConfig, waiting?: Waiting): Pro
   const machine = await startMachine(engine, { start, directory: config.directory }, waiting);
   if (pagesPath === undefined) return machine;
   try {
-    await fillMemory(engine, { vmId: config.vmId, directory: config.directory, basePath: memoryPath, pagesPath }, waiting);
+    await fillMemory(
+      engine,
+      { vmId: config.vmId, directory: config.directory, basePath: memoryPath, pagesPath },
+      waiting,
+    );
     return machine;
   } catch (error) {
     await machine.end();
