@@ -1,10 +1,11 @@
 import { spawn } from "node:child_process";
-import { once } from "node:events";
+import { once as onceEmitted } from "node:events";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { once } from "@instavm/process";
 import { HttpClient } from "./http-client.ts";
 import { endLauncher } from "./launcher-end.ts";
 import { vmPids } from "./process-figures.ts";
@@ -26,13 +27,25 @@ export interface BenchServerOptions {
   readonly forks: boolean;
 }
 
+const open = new Set<BenchServer>();
+
+/** Ends every server that is open, and its VMs, for a run that is broken off; an interrupt may have reached them already. */
+export async function endBenchServers(): Promise<void> {
+  await Promise.allSettled(
+    [...open].map(async (server) => {
+      await server.stop();
+      await server[Symbol.asyncDispose]();
+    }),
+  );
+}
+
 async function freePort(): Promise<number> {
   const probe = createServer();
   probe.listen(0, "127.0.0.1");
-  await once(probe, "listening");
+  await onceEmitted(probe, "listening");
   const address = probe.address();
   probe.close();
-  await once(probe, "close");
+  await onceEmitted(probe, "close");
   if (address === null || typeof address === "string") throw new Error("the probe socket has no port");
   return address.port;
 }
@@ -60,13 +73,23 @@ export async function startBenchServer(options: BenchServerOptions): Promise<Ben
   );
   const pid = child.pid;
   if (pid === undefined) throw new Error("the server process did not start");
-  const exited = once(child, "exit");
+  const exited = onceEmitted(child, "exit");
   const stop = async (): Promise<void> => {
     if (child.exitCode === null && child.signalCode === null) child.kill("SIGTERM");
     await exited;
   };
   const apiKey = await waitForServer(baseUrl, stateDir);
   const client = new HttpClient(baseUrl, apiKey);
+  const end = once(async () => {
+    open.delete(server);
+    if (child.exitCode === null) await killSessions(client);
+    client[Symbol.dispose]();
+    await stop();
+    // A suite that stopped its server has left the sandboxes to nobody.
+    for (const vmPid of (await vmPids(stateDir)).values()) process.kill(vmPid, "SIGKILL");
+    await endLauncher(stateDir);
+    await rm(stateDir, { recursive: true, force: true });
+  });
   const server: BenchServer = {
     client,
     baseUrl,
@@ -74,16 +97,9 @@ export async function startBenchServer(options: BenchServerOptions): Promise<Ben
     stateDir,
     pid,
     stop,
-    async [Symbol.asyncDispose]() {
-      if (child.exitCode === null) await killSessions(client);
-      client[Symbol.dispose]();
-      await stop();
-      // A suite that stopped its server has left the sandboxes to nobody.
-      for (const vmPid of (await vmPids(stateDir)).values()) process.kill(vmPid, "SIGKILL");
-      await endLauncher(stateDir);
-      await rm(stateDir, { recursive: true, force: true });
-    },
+    [Symbol.asyncDispose]: end,
   };
+  open.add(server);
   if (options.forks) await makeZygote(server);
   return server;
 }

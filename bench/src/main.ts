@@ -8,6 +8,7 @@ import { clients } from "./suites/clients.ts";
 import { coldBootSuite } from "./suites/cold-boot.ts";
 import { forkSuite } from "./suites/fork.ts";
 import { forksOfOne } from "./suites/forks-of-one.ts";
+import { endBenchServers } from "./bench-server.ts";
 import { idle } from "./suites/idle.ts";
 import { alive } from "./suites/alive.ts";
 import { load } from "./suites/load.ts";
@@ -45,7 +46,20 @@ const { values } = parseArgs({
 if (values.list === true) {
   for (const suite of [...suites, ...onlyWhenNamed]) console.log(`${suite.name.padEnd(12)} ${suite.about}`);
 } else {
-  await measure(values.only, { minutes: Number(values.minutes), transferMib: Number(values.mib) });
+  await untilInterrupted(measure(values.only, { minutes: Number(values.minutes), transferMib: Number(values.mib) }));
+}
+
+/** A run that is broken off leaves no VM. */
+async function untilInterrupted(measuring: Promise<void>): Promise<void> {
+  const interrupted = Promise.withResolvers<string>();
+  for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => interrupted.resolve(signal));
+  const signal = await Promise.race([measuring, interrupted.promise]);
+  if (signal === undefined) return;
+  console.error(`${signal}: ends what runs`);
+  // Its calls fail now, each in its own way.
+  measuring.catch(() => {});
+  await endBenchServers();
+  process.exit(130);
 }
 
 async function measure(names: readonly string[] | undefined, extent: Extent): Promise<void> {
