@@ -8,7 +8,7 @@ import { tooLarge } from "../http/too-large.ts";
 import { streamExecute, wantsEvents } from "./execute-stream.ts";
 
 /** When the code should have been stopped long ago and nothing came back, the client still gets an answer in time. */
-const lastResortMarginMs = 50;
+const lastResortMarginMs = 30;
 
 /** What POST /execute stands on. */
 export interface ExecuteParts {

@@ -6,9 +6,9 @@ import { joinSignals, untilAborted } from "../waiting/deadline.ts";
 import type { ExecuteRequest } from "./sessions.ts";
 
 const timeLimitExitCode = 124;
-/** How long output that has arrived may take to be read. */
-const deliveryMs = 20;
 const lastResortMs = 120_000;
+/** So long before the time limit a guest is asked whether it lives. */
+const probeAheadMs = 2_000;
 
 /** `silent`: the guest let its time limit pass and answers nothing any more. */
 export type CellOutcome = CodeEnded | "silent";
@@ -27,12 +27,12 @@ export interface CellBounds {
   readonly signal: AbortSignal;
   /** How long beyond the cell's own limit the guest may take to say that it ended, in ms. */
   readonly graceMs: number;
-  /** Called when the guest let this pass too: finds out whether it lives. */
+  /** Called when the time limit is near: finds out whether the guest lives. */
   readonly isAlive: () => Promise<boolean>;
 }
 
 /**
- * Runs a cell. The guest keeps the time limit. When it has not done so, it is asked whether it lives: if so, and the
+ * Runs a cell. The guest keeps the time limit. Shortly before it the guest is asked whether it lives: if so, and the
  * cell has not ended within the grace either (it waited behind another one, for example), the cell is cancelled and
  * counts as timed out; if not, the guest is silent. A reader that still holds back output at the limit is waited for
  * a while. Rejects when the call fails, the reader does, or the caller gives up.
@@ -76,17 +76,17 @@ async function endOf(
   bounds: CellBounds,
 ): Promise<CodeEnded | undefined | "silent"> {
   const { signal, graceMs, isAlive } = bounds;
-  const inTime = await within(reading, limitMs, bounds);
-  if (inTime !== undefined) return inTime;
-  // Asked now, answered while the grace runs: a busy machine is slow to answer both.
+  const aheadMs = Math.min(probeAheadMs, limitMs / 2);
+  const atEase = await within(reading, limitMs - aheadMs, bounds);
+  if (atEase !== undefined) return atEase;
+  // The guest of a busy machine, or one full of processes, is slow to answer, and the caller cannot wait long.
   const alive = isAlive();
-  const inGrace = await within(reading, graceMs, bounds);
+  const inGrace = await within(reading, aheadMs + graceMs, bounds);
   if (inGrace !== undefined) return inGrace;
   const answer = await untilAborted(Promise.race([reading, alive]), signal);
   if (answer === false) return "silent";
   if (answer !== true) return answer;
-  // What the guest sent before it showed that it lives is on its way to the reader.
-  return gate.held === undefined ? within(reading, deliveryMs, bounds) : endBehindReader({ reading, gate }, bounds);
+  return gate.held === undefined ? undefined : endBehindReader({ reading, gate }, bounds);
 }
 
 /** The guest's word on the end is behind output that a slow reader has not taken yet. */

@@ -4,6 +4,6 @@ export interface SessionSettings {
   readonly createTimeoutMs: number;
   /** How long beyond its time limit the guest may take to end a cell. */
   readonly graceMs: number;
-  /** How long a guest that let this pass may take to answer a ping. */
+  /** How long a guest that is asked whether it lives, shortly before a cell's limit, may take to answer. */
   readonly pingTimeoutMs: number;
 }
