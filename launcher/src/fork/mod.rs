@@ -27,6 +27,7 @@ use rustix::net::{
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::thread;
 use std::time::Duration;
 
 /// A new thread can appear while others are brought to a stand; a process that makes them faster is not forked.
@@ -214,12 +215,18 @@ impl Attempt {
     ) -> Result<Child, Refusal> {
         let connection_fd = self.park_all()?;
         let mut passed = vec![Passed::Lent(report), Passed::Lent(directory)];
-        let inspection = Inspection::of(self.pid, connection_fd, replacements)?;
-        let mut steps = inspection.steps(&mut passed)?;
+        // The parent stands until both are done: the disk is copied beside the looking.
+        let mut steps = thread::scope(|scope| {
+            let copying = scope.spawn(|| own.copy_disks());
+            let steps =
+                Inspection::of(self.pid, connection_fd, replacements)?.steps(&mut passed)?;
+            let copied = copying.join();
+            copied.map_err(|_| not_forkable("the copy of its disk broke off"))??;
+            Ok::<_, Refusal>(steps)
+        })?;
         steps
             .operations
             .extend([Operation::Directory { passed: 1 }, Operation::Session]);
-        own.copy_disks()?;
         let descriptors: Vec<_> = passed
             .iter()
             .filter_map(|one| steps.descriptor(one))

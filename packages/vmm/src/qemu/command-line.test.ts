@@ -17,7 +17,7 @@ function valuesOf(args: readonly string[], option: string): readonly string[] {
 
 /** Without what a boot and a clone may differ in. */
 function machineOf(args: readonly string[]): readonly string[] {
-  const own = new Set(["-kernel", "-initrd", "-append", "-incoming"]);
+  const own = new Set(["-bios", "-kernel", "-initrd", "-append", "-incoming"]);
   return args.flatMap((arg, index) => {
     const option = args[index - 1] ?? "";
     if (own.has(arg) || own.has(option) || arg.includes("id=console")) return [];
@@ -39,7 +39,7 @@ test("a boot shares its memory with the file; a clone leaves the file alone", ()
 test("a clone reads its state from the inherited descriptor and names no kernel", () => {
   const args = cloneArguments(command);
   expect(valuesOf(args, "-incoming")).toEqual(["fd:3"]);
-  for (const option of ["-kernel", "-initrd", "-append", "-S"]) expect(args).not.toContain(option);
+  for (const option of ["-bios", "-kernel", "-initrd", "-append", "-S"]) expect(args).not.toContain(option);
 });
 
 test("the image is read-only and shared without a lock, the disk is the VM's own", () => {
