@@ -74,8 +74,16 @@ function parentOf(pid: number): number {
 }
 
 function childrenOf(pid: number): Set<number> {
-  const lists = readdirSync(`/proc/${pid}/task`).map((task) =>
-    readFileSync(`/proc/${pid}/task/${task}/children`, "utf8"),
-  );
+  const lists = readdirSync(`/proc/${pid}/task`).map((task) => childrenOfThread(pid, task));
   return new Set(lists.flatMap((list) => list.trim().split(" ").filter(Boolean).map(Number)));
+}
+
+/** Of a thread that ended meanwhile another one has taken the children over; the next look finds them there. */
+function childrenOfThread(pid: number, task: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/task/${task}/children`, "utf8");
+  } catch (error) {
+    if (error instanceof Error && "code" in error && (error.code === "ENOENT" || error.code === "ESRCH")) return "";
+    throw error;
+  }
 }
