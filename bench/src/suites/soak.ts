@@ -11,6 +11,7 @@ const aliveAtOnce = 50;
 const minuteMs = 60_000;
 /** The work takes seconds of CPU time, and 50 share a few cores. */
 const patienceMs = 900_000;
+const lifetimeS = 3600;
 
 /** What each fork does, and what it must print: its name's digest, then much output. */
 function workOf(name: string): { readonly code: string; readonly prints: string } {
@@ -41,7 +42,7 @@ interface Tally {
 /** One sandbox from create to kill. */
 async function live(server: Pick<BenchServer, "client">, name: string, tally: Tally): Promise<void> {
   try {
-    const session = await server.client.call("POST", "/v1/sessions/session", {});
+    const session = await server.client.call("POST", "/v1/sessions/session", { vm_lifetime_seconds: lifetimeS });
     const [sessionId, start] = [String(session["session_id"]), String(session["start"])];
     tally.startKinds.set(start, (tally.startKinds.get(start) ?? 0) + 1);
     const { code, prints } = workOf(name);
