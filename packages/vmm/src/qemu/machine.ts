@@ -34,6 +34,8 @@ export interface MachineProcess {
 interface Life extends MachineProcess {
   readonly ended: Promise<EndedMachine>;
   readonly end: (waiting?: Waiting) => Promise<EndedMachine>;
+  /** The file that its memory is mapped from; read once. */
+  readonly base: () => Promise<string | undefined>;
 }
 
 const sigkill = 9;
@@ -64,7 +66,7 @@ function watch(process: MachineProcess): Life {
       });
     }
   };
-  return { ...process, ended, end };
+  return { ...process, ended, end, base: once(() => findBase(process)) };
 }
 
 async function endNow(kill: () => Promise<void>, ended: Promise<EndedMachine>): Promise<EndedMachine> {
@@ -127,7 +129,7 @@ function paused(life: Life, monitor: QmpConnection): PausedMachine {
     },
     saveMemory: async (pagesPath, waiting = {}) => {
       const { vmId, launcher } = life;
-      const memoryPath = await findBase(life);
+      const memoryPath = await life.base();
       if (memoryPath === undefined) {
         throw new InstaVmError(
           "engine_failed",
@@ -173,13 +175,18 @@ async function forkOf(life: Life, config: ForkConfig, { firstInput, waiting }: F
     ...(firstInput !== undefined && { firstInput }),
   };
   const { launcher, log } = life;
-  const base = await findBase(life);
-  if (base !== undefined) await linkBase(directory, base);
-  const { pid, pauseMs } = await launcher.fork(fork, timeoutMs === undefined ? {} : { timeoutMs });
+  const base = await life.base();
+  // Beside the fork, which takes longer: creates wait for this.
+  const [linked, forked] = await Promise.allSettled([
+    base === undefined ? undefined : linkBase(directory, base),
+    launcher.fork(fork, timeoutMs === undefined ? {} : { timeoutMs }),
+  ]);
+  if (forked.status === "rejected") throw forked.reason;
+  const { pid, pauseMs } = forked.value;
   const machine = runningMachine({ vmId, pid, directory, launcher, log });
-  if (signal?.aborted !== true) return { machine, pauseMs };
+  if (linked.status === "fulfilled" && signal?.aborted !== true) return { machine, pauseMs };
   await machine.end();
-  throw signal.reason;
+  throw linked.status === "rejected" ? linked.reason : signal?.reason;
 }
 
 /** Remembers in a VM's directory which file its memory is mapped from; so a later server knows it too. */
@@ -187,18 +194,26 @@ export async function linkBase(directory: string, memoryPath: string): Promise<v
   try {
     await symlink(memoryPath, join(directory, machineFileNames.base));
   } catch (error) {
+    const code = isErrno(error, "ENOSPC") || isErrno(error, "EDQUOT") ? "disk_full" : "engine_failed";
     const why = error instanceof Error ? error.message : String(error);
-    throw new InstaVmError("engine_failed", `${directory} could not be written: ${why}.`, { cause: error });
+    throw new InstaVmError(code, `${directory} could not be written: ${why}.`, { cause: error });
   }
 }
 
 /** undefined for a machine that booted: its memory is a file of its own. */
-async function findBase({ directory }: MachineProcess): Promise<string | undefined> {
+async function findBase({ vmId, directory }: MachineProcess): Promise<string | undefined> {
   try {
     return await readlink(join(directory, machineFileNames.base));
-  } catch {
-    return undefined;
+  } catch (error) {
+    if (isErrno(error, "ENOENT")) return undefined;
+    throw new InstaVmError("engine_failed", `VM ${vmId}: its link to the saved memory: ${String(error)}.`, {
+      cause: error,
+    });
   }
+}
+
+function isErrno(error: unknown, code: string): boolean {
+  return error instanceof Error && "code" in error && error.code === code;
 }
 
 /** The nice value of a VM that leaves the cores to others. */
